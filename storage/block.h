@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The block device a storage VSP writes to: asynchronous, vectored, no copy. An image format (images/)
+ * implements it; the VSP does not know which.
+ */
+#ifndef OPENLIS_STORAGE_BLOCK_H
+#define OPENLIS_STORAGE_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "io/loop.h"
+#include "vmbus/error.h"
+#include "vmbus/guid.h"
+
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,   /* everything completed before it is durable after it */
+	BLOCK_DISCARD, /* contents become undefined or zero (see struct block_geometry) */
+	BLOCK_WRITE_ZEROES,
+};
+
+#define BLOCK_WRITE_FUA 0x1u /* durable at completion */
+
+struct block_request;
+
+/**
+ * block_done - End of a request; exactly once for each submission, on the loop it was submitted from,
+ * possibly before block_submit() returns. @result: 0, -LIS_IO, -LIS_NOSPACE, -LIS_READONLY,
+ * -LIS_INVALID (range), -LIS_NOMEM, -LIS_CORRUPT (image damaged), -LIS_GONE.
+ */
+typedef void block_done(struct block_request *request, int result);
+
+/* Belongs to the caller, and must stay in place until done. */
+struct block_request {
+	enum block_op op;
+	uint32_t flags;
+	uint64_t offset_bytes;   /* multiple of the logical sector */
+	uint64_t length_bytes;   /* of the data; the sum of the iovecs for READ and WRITE */
+	const struct iovec *iov; /* unused by FLUSH, DISCARD, WRITE_ZEROES */
+	uint32_t iov_count;
+	block_done *done;
+
+	struct io_loop *loop;    /* set by block_submit() */
+
+	/* The rest is the image driver's while the request is under way. */
+	struct io_op io;
+	struct block_request *next;
+	void *driver;
+	uint64_t driver_data[6];
+};
+
+struct block_geometry {
+	uint64_t size_bytes;
+	uint32_t logical_sector_bytes;  /* 512 or 4096 */
+	uint32_t physical_sector_bytes;
+	uint32_t buffer_align_bytes;    /* alignment iovecs need for zero copy; 1: none. Others are bounced by block_submit(). */
+	uint32_t discard_granularity_bytes; /* 0: DISCARD is accepted and does nothing */
+	bool discard_zeroes;            /* discarded sectors read as zero */
+	bool read_only;
+	struct guid unique_id;          /* stable identity for INQUIRY page 0x83 */
+};
+
+struct block_device;
+
+struct block_driver {
+	const char *name; /* "raw", "vhdx" */
+	void (*submit)(struct block_device *device, struct block_request *request);
+	/* Called when nothing is in flight. Makes everything durable. Returns 0 or an error; frees in any case. */
+	int (*close)(struct block_device *device);
+};
+
+/* Base of each driver's own struct. @geometry is fixed while open. */
+struct block_device {
+	const struct block_driver *driver;
+	struct block_geometry geometry;
+	char *path;
+};
+
+struct block_open_options {
+	const char *format;     /* NULL: found out from the contents; raw where nothing else fits */
+	bool read_only;
+	bool direct;            /* O_DIRECT where the file system has it */
+};
+
+/* Enough for a path and a reason. */
+#define BLOCK_ERROR_BYTES 512
+
+/**
+ * block_open() - Open an image with its lock (shared for read-only, exclusive for writing).
+ * @path: file or host block device
+ * @options: NULL for defaults
+ * @out_device: set on success only
+ * @error: BLOCK_ERROR_BYTES; on failure one line for the user that names the file and the reason
+ *
+ * Context: may sleep; not on a loop that serves guests.
+ * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_BUSY (somebody has it open for writing), -LIS_READONLY,
+ * -LIS_FORMAT (damaged or not of the format), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO.
+ */
+int block_open(const char *path, const struct block_open_options *options,
+	       struct block_device **out_device, char *error) LIS_MUST_USE;
+
+/**
+ * block_submit() - Start a request on @loop (the calling thread's). Checks range, alignment and
+ * read-only before the driver sees it. Any number of loops may submit to one device at once.
+ */
+void block_submit(struct block_device *device, struct io_loop *loop, struct block_request *request);
+
+/** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
+int block_close(struct block_device *device);
+
+#endif

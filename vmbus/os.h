@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What a port supplies to the portable core, once for each binary: memory that can be shared with the
+ * host, a log line. Everything that reaches the other side goes through an ops struct for each
+ * connection instead. Barriers and single reads of shared memory are here too, since every compiler the
+ * core is built with has them.
+ */
+#ifndef OPENLIS_VMBUS_OS_H
+#define OPENLIS_VMBUS_OS_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#include "vmbus/error.h"
+
+enum os_log_level {
+	OS_LOG_ERROR,   /* something is lost or refused that somebody will miss */
+	OS_LOG_WARNING, /* the other side misbehaved, or we had to give something up */
+	OS_LOG_INFO,    /* one line for each thing that came or went */
+	OS_LOG_DEBUG,
+};
+
+/**
+ * os_log() - One line for the log, without its newline.
+ * @level: enum os_log_level
+ * @format: as printf; no floating point
+ *
+ * Context: any, also under the caller's locks; does not sleep.
+ */
+void os_log(enum os_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Shared memory: read or write a field exactly once. */
+#define os_read_once(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define os_write_once(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+#define os_load_acquire(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define os_store_release(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
+/* Orders everything before it against everything after it, stores against later loads too. */
+#define os_full_barrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+#endif
