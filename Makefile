@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# The whole user interface of the build. `make help` says what there is.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+
+# Building needs packages; they are installed where they are missing and we may.
+export OPENLIS_BUILD := $(abspath $(BUILD))
+
+.PHONY: all help deps demo shell check check-all bench install clean
+
+all: $(BUILD)/release/build.ninja
+	ninja -C $(BUILD)/release
+
+help:
+	@echo 'make            build the lis command (in $(BUILD)/release)'
+	@echo 'make demo       boot an unmodified Linux guest and show the main job'
+	@echo 'make shell      the same, and leave you in the guest'"'"'s shell'
+	@echo 'make check      every test but the long ones'
+	@echo 'make check-all  the whole matrix of guests; takes long'
+	@echo 'make bench      figures beside their peers and limits'
+	@echo 'make install    install under PREFIX (now $(PREFIX))'
+	@echo 'make deps       only install the packages the build needs'
+	@echo 'make clean      remove $(BUILD)'
+
+deps:
+	@tools/deps build
+
+$(BUILD)/release/build.ninja: | deps
+	meson setup --buildtype=release -Db_ndebug=false --prefix=$(PREFIX) $(BUILD)/release
+
+demo shell: all
+	@tools/deps guest
+	@tools/demo $(if $(filter shell,$@),--shell)
+
+check check-all: deps
+	@tools/deps guest test
+	@tests/run $(if $(filter check-all,$@),--all)
+
+bench: all
+	@tools/deps guest test
+	@bench/run
+
+install: all
+	meson install -C $(BUILD)/release --no-rebuild
+
+clean:
+	rm -rf $(BUILD)

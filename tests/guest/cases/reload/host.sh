@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# shellcheck shell=bash
+truncate -s 16M "$work/a.raw"
+append="script.ROUNDS=${rounds:-10}"
+vm_start vm reload --drive "$work/a.raw"
+expect vm '@@reloaded' 500
+vm_end vm 0

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# shellcheck shell=bash
+# What the host side of a guest test may use. Sourced by tests/guest/in-box, which sets:
+#   lis         the command under test       guest   folder with vmlinuz and initrd
+#   cpus        number of CPUs of the guest  work    empty folder for this test
+# A VM's console is in $work/NAME.console; what `say` writes, its script reads from standard input.
+
+# Any failure ends the test: its reason is the last line of output.
+fail() {
+	echo "failed: $*"
+	exit 1
+}
+
+# vm_start NAME CASE [LIS-RUN-OPTION...]: run the guest script of CASE; extra words for the kernel
+# command line in $append.
+vm_start() {
+	local name=$1 script=$2
+	shift 2
+	mkfifo "$work/$name.in"
+	# Opened for reading and writing, so that neither side waits for the other.
+	exec {vm_stdin}<>"$work/$name.in"
+	"$lis" run "$name" --kernel "$guest/vmlinuz" --initrd "$guest/initrd" --cpus "$cpus" \
+		--append "console=ttyS0 panic=-1 loglevel=6 script.CASE=$script ${append:-}" "$@" \
+		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
+	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"
+}
+
+# say NAME TEXT: a line for the guest's script.
+say() {
+	local fd=vm_stdin_$1
+	printf '%s\n' "$2" >&"${!fd}"
+}
+
+# expect NAME PATTERN [SECONDS]: wait until the console shows PATTERN (grep -E), once more than before.
+declare -A seen_lines
+expect() {
+	local name=$1 pattern=$2 seconds=${3:-120} pid=vm_pid_$1 from=${seen_lines[$1]:-1} line
+	local end=$((SECONDS + seconds)) running=1
+	while :; do
+		kill -0 "${!pid}" 2>/dev/null || running=
+		line=$(tail -n +"$from" "$work/$name.console" | grep -anE -m1 -- "$pattern" | cut -d: -f1)
+		[[ -z $line ]] || break
+		[[ -n $running ]] || fail "$name ended before its console showed: $pattern"
+		((SECONDS < end)) || fail "$name: $seconds s without: $pattern"
+		sleep 0.2
+	done
+	seen_lines[$name]=$((from + line))
+}
+
+# vm_end NAME [STATUS]: wait for `lis run` to end with STATUS (0), with the guest's script at 0 if it
+# got that far.
+vm_end() {
+	local pid=vm_pid_$1 want=${2:-0} fd=vm_stdin_$1 status=0 said
+	timeout_kill "${!pid}" "${vm_end_seconds:-150}"
+	wait "${!pid}" || status=$?
+	exec {!fd}>&- 2>/dev/null || true
+	[[ $status = "$want" ]] || fail "$1: lis run ended with $status instead of $want: $(tail -n1 "$work/$1.log")"
+	said=$(tr -d '\r' <"$work/$1.console" | sed -n 's/^.*@@exit \([0-9]*\)@@.*$/\1/p' | tail -n1)
+	[[ -z $said || $said = 0 ]] || fail "$1: $(tr -d '\r' <"$work/$1.console" | grep -a '^failed:' | tail -n1) (the guest's script ended with $said)"
+}
+
+# Kill PID after SECONDS unless it ends before.
+timeout_kill() {
+	local end=$((SECONDS + $2))
+	while kill -0 "$1" 2>/dev/null; do
+		((SECONDS < end)) || { kill -9 "$1"; echo "killed after $2 s"; }
+		sleep 0.2
+	done
+}
+
+# json NAME EXPRESSION: a value of `lis status --json`, by an expression of the jq kind (jq's own).
+json() {
+	"$lis" status "$1" --json | jq -er "$2"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || fail "waited in vain for: $*"
+		sleep 0.3
+	done
+}
+
+# A VHDX of SIZE with an ext4 file system labelled after it.
+new_disk() {
+	local raw=$work/new.raw
+	truncate -s "$2" "$raw"
+	mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$raw"
+	qemu-img convert -f raw -O vhdx "$raw" "$1"
+	rm "$raw"
+}

@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# The host's part of the demo, run where a full KVM is. usage: host.sh demo|shell FOLDER LIS
+set -eu
+mode=$1 dir=$2 lis=$3
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run}
+vm=(run demo --kernel "$dir/guest/vmlinuz" --initrd "$dir/guest/initrd" --memory 256M --cpus 2
+	--drive "$dir/disk.vhdx")
+kernel_args='console=ttyS0 panic=-1 loglevel=6'
+
+if [[ $mode = shell ]]; then
+	exec "$lis" "${vm[@]}" --append "$kernel_args script.SHELL_NOW=1"
+fi
+
+head() {
+	printf '\n%s%s%s\n' "${bold:-}" "$1" "${plain:-}"
+}
+note() { # NAME VALUE
+	echo "$1=$2" >>"$dir/result"
+}
+
+work=$(mktemp -d)
+mkfifo "$work/in"
+exec 3<>"$work/in"
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+console=$dir/console
+: >"$console"
+
+# answer NAME: wait for a new "@@NAME value" on the console and print the value.
+declare -A answers
+answer() {
+	local n=$((${answers[$1]:-0} + 1)) end=$((SECONDS + 90)) value=
+	while ((SECONDS < end)); do
+		value=$(tr -d '\r' <"$console" | grep -ao "@@$1 .*" | sed -n "${n}{s/^@@$1 //p}")
+		[[ -z $value ]] || break
+		kill -0 "$run" 2>/dev/null || break
+		sleep 0.1
+	done
+	answers[$1]=$n
+	said=$value
+}
+
+head 'The guest comes up'
+"$lis" "${vm[@]}" --append "$kernel_args" <&3 >"$console" 2>"$dir/log" &
+run=$!
+# Live, but only what concerns us.
+tail -n +1 -f "$console" --pid=$run 2>/dev/null | tr -d '\r' | grep --line-buffered -aE \
+	'Linux version|Hypervisor|Hyper-V|hv_|vmbus|VMBus|storvsc|sd [0-9]|scsi|EXT4|clocksource: Switched' |
+	cut -c1-150 | sed -u 's/^/  | /' &
+answer kernel
+note kernel "Debian $said"
+answer clocksource
+note clocksource "$said"
+
+head 'What it found'
+echo devices >&3
+answer devices
+note devices "$said"
+"$lis" status demo
+note vmbus "$("$lis" status demo --json | jq -r .vmbus.version)"
+
+head 'It writes 4 MiB to a file on the VHDX and reads them back'
+echo write >&3
+answer sum
+note sum "$said"
+echo "  sha256 as written:   $said"
+answer sum2
+note sum2 "$said"
+echo "  sha256 as read back: $said"
+
+offset() {
+	local now
+	echo date >&3
+	answer date
+	now=$(date +%s.%N)
+	awk -v host="$now" -v guest="$said" 'BEGIN { printf "%+.1f", guest - host }'
+}
+head 'Heartbeat and clock'
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	heartbeat=$("$lis" status demo --json | jq -r '.services[] | select(.name == "heartbeat").state')
+	[[ $heartbeat != ok ]] || break
+	sleep 1
+done
+note heartbeat "$heartbeat"
+said=$(offset)
+note offset "$said"
+echo "  heartbeat: $heartbeat; the guest's clock is $said s off the host's"
+
+head 'Paused for 5 seconds, resumed'
+"$lis" pause demo
+"$lis" list
+sleep 5
+"$lis" resume demo
+sleep 2
+said=$(offset)
+note offset2 "$said"
+awk -v off="$said" 'BEGIN { exit !(off > -2 && off < 2) }' && note offset2_ok yes
+echo "  the guest's clock is $said s off the host's again"
+
+head 'The host orders a shutdown'
+if "$lis" shutdown demo; then note shutdown accepted; else note shutdown refused; fi
+status=0
+wait $run || status=$?
+note status "$status"
+echo "  lis run ended with status $status"
+[[ ! -s $dir/log ]] || sed 's/^/  lis: /' "$dir/log"
+exit "$status"
