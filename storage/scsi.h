@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A SCSI direct-access disk (SPC-3, SBC-3) on a block device: a CDB and memory in; data, status and
+ * sense out, asynchronously. It knows no guest and no transport.
+ *
+ * Memory that a request names may belong to a guest and change at any time: each byte of a parameter
+ * list is read once, and the copy is checked.
+ */
+#ifndef OPENLIS_STORAGE_SCSI_H
+#define OPENLIS_STORAGE_SCSI_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "storage/block.h"
+
+#define SCSI_CDB_BYTES 16
+#define SCSI_SENSE_BYTES 18 /* fixed format */
+
+/* Source: [sam-5 5.3] */
+enum scsi_status {
+	SCSI_GOOD = 0x00,
+	SCSI_CHECK_CONDITION = 0x02,
+	SCSI_BUSY = 0x08,
+};
+
+/* Operation codes. Source: [spc-4], [sbc-3] */
+enum scsi_operation {
+	SCSI_TEST_UNIT_READY = 0x00,
+	SCSI_REQUEST_SENSE = 0x03,
+	SCSI_READ_6 = 0x08,
+	SCSI_WRITE_6 = 0x0a,
+	SCSI_INQUIRY = 0x12,
+	SCSI_MODE_SELECT_6 = 0x15,
+	SCSI_MODE_SENSE_6 = 0x1a,
+	SCSI_START_STOP_UNIT = 0x1b,
+	SCSI_PREVENT_ALLOW_REMOVAL = 0x1e,
+	SCSI_READ_CAPACITY_10 = 0x25,
+	SCSI_READ_10 = 0x28,
+	SCSI_WRITE_10 = 0x2a,
+	SCSI_WRITE_AND_VERIFY_10 = 0x2e,
+	SCSI_VERIFY_10 = 0x2f,
+	SCSI_SYNCHRONIZE_CACHE_10 = 0x35,
+	SCSI_WRITE_SAME_10 = 0x41,
+	SCSI_UNMAP = 0x42,
+	SCSI_MODE_SELECT_10 = 0x55,
+	SCSI_MODE_SENSE_10 = 0x5a,
+	SCSI_PERSISTENT_RESERVE_IN = 0x5e,
+	SCSI_PERSISTENT_RESERVE_OUT = 0x5f,
+	SCSI_READ_16 = 0x88,
+	SCSI_WRITE_16 = 0x8a,
+	SCSI_WRITE_AND_VERIFY_16 = 0x8e,
+	SCSI_VERIFY_16 = 0x8f,
+	SCSI_SYNCHRONIZE_CACHE_16 = 0x91,
+	SCSI_WRITE_SAME_16 = 0x93,
+	SCSI_SERVICE_ACTION_IN_16 = 0x9e, /* action 0x10 is READ CAPACITY 16 */
+	SCSI_REPORT_LUNS = 0xa0,
+	SCSI_READ_12 = 0xa8,
+	SCSI_WRITE_12 = 0xaa,
+	SCSI_WRITE_AND_VERIFY_12 = 0xae,
+	SCSI_VERIFY_12 = 0xaf,
+};
+
+/* Sense key, additional code and qualifier in one number. Source: [spc-4 annex D] */
+#define SCSI_SENSE(key, asc, ascq) ((uint32_t)(key) << 16 | (uint32_t)(asc) << 8 | (uint32_t)(ascq))
+
+enum scsi_sense {
+	SCSI_SENSE_NONE = SCSI_SENSE(0x0, 0x00, 0x00),
+	SCSI_SENSE_NOT_READY = SCSI_SENSE(0x2, 0x04, 0x00),
+	SCSI_SENSE_WRITE_ERROR = SCSI_SENSE(0x3, 0x0c, 0x00),
+	SCSI_SENSE_READ_ERROR = SCSI_SENSE(0x3, 0x11, 0x00),
+	SCSI_SENSE_INTERNAL_FAILURE = SCSI_SENSE(0x4, 0x44, 0x00),
+	SCSI_SENSE_PARAMETER_LIST_LENGTH = SCSI_SENSE(0x5, 0x1a, 0x00),
+	SCSI_SENSE_INVALID_OPERATION = SCSI_SENSE(0x5, 0x20, 0x00),
+	SCSI_SENSE_LBA_OUT_OF_RANGE = SCSI_SENSE(0x5, 0x21, 0x00),
+	SCSI_SENSE_INVALID_FIELD_IN_CDB = SCSI_SENSE(0x5, 0x24, 0x00),
+	SCSI_SENSE_LUN_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x25, 0x00),
+	SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS = SCSI_SENSE(0x5, 0x26, 0x00),
+	SCSI_SENSE_SAVING_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x39, 0x00),
+	SCSI_SENSE_WRITE_PROTECTED = SCSI_SENSE(0x7, 0x27, 0x00),
+	SCSI_SENSE_SPACE_ALLOCATION_FAILED = SCSI_SENSE(0x7, 0x27, 0x07),
+	SCSI_SENSE_ABORTED = SCSI_SENSE(0xb, 0x00, 0x00),
+};
+
+/* Bits of scsi_request.direction; seen from the initiator. */
+#define SCSI_DATA_IN 0x1u  /* the disk may write to the memory */
+#define SCSI_DATA_OUT 0x2u /* the disk may read it */
+
+struct scsi_disk;
+struct scsi_request;
+
+/* End of a request: exactly once, on the loop it was submitted on, possibly before submit returns. */
+typedef void scsi_done(struct scsi_request *request);
+
+/* Belongs to the caller, and must stay in place until done. */
+struct scsi_request {
+	uint8_t cdb[SCSI_CDB_BYTES]; /* zeroes behind the command's own length */
+	uint32_t direction;          /* SCSI_DATA_* */
+	struct iovec *iov;           /* scratch of the disk while under way: may be cut short */
+	uint32_t iov_count;
+	uint64_t data_bytes;         /* sum over @iov */
+	scsi_done *done;
+
+	/* Results, valid in done(). */
+	enum scsi_status status;
+	uint32_t sense_bytes;        /* 0 or SCSI_SENSE_BYTES */
+	uint8_t sense[SCSI_SENSE_BYTES];
+	uint64_t transferred_bytes;  /* in either direction; 0 unless @status is SCSI_GOOD */
+
+	/* The rest is the disk's. */
+	struct scsi_disk *disk;
+	struct io_loop *loop;
+	struct block_request block;
+	bool (*next)(struct scsi_request *request); /* commands of several steps: start another one? */
+	bool stepping, step_done;
+	int step_result;
+	_Atomic bool canceled;
+	void *scratch;
+	struct iovec scratch_iov;
+	uint64_t lba, blocks_left;
+	uint32_t item, item_count;
+};
+
+/* Counters, written by every loop that submits, read by anyone. */
+struct scsi_disk_counters {
+	_Atomic uint64_t reads, read_bytes;
+	_Atomic uint64_t writes, written_bytes;
+	_Atomic uint64_t flushes;
+	_Atomic uint64_t discards, discarded_bytes; /* UNMAP, and WRITE SAME of zeroes */
+	_Atomic uint64_t errors;                    /* of the block device: not what a guest asked wrongly */
+};
+
+struct scsi_disk_config {
+	struct block_device *device;  /* stays the caller's; must outlive the disk */
+	const char *vendor;           /* up to 8 characters; NULL: "Msft", as Linux wants it before it trusts us */
+	const char *product;          /* up to 16; NULL: "Virtual Disk" */
+	const char *revision;         /* up to 4; NULL: "1.0" */
+	uint32_t transfer_bytes_max;  /* for the block limits page; 0: no limit */
+	bool write_through;           /* no volatile cache: every write is durable at its end */
+};
+
+/**
+ * scsi_disk_create() - Make a disk.
+ * @config: copied
+ * @out_disk: set on success only
+ *
+ * Context: any; allocates.
+ * Return: 0, -LIS_NOMEM, -LIS_INVALID (no device, or sectors neither of 512 nor of 4096 bytes).
+ */
+int scsi_disk_create(const struct scsi_disk_config *config, struct scsi_disk **out_disk) LIS_MUST_USE;
+
+/** scsi_disk_destroy() - Free a disk with nothing in flight; the block device stays open. NULL is fine. */
+void scsi_disk_destroy(struct scsi_disk *disk);
+
+/**
+ * scsi_disk_submit() - Execute a command.
+ * @disk: whom it is for
+ * @loop: the calling thread's, for the block device
+ * @request: CDB, memory and @done set
+ *
+ * Commands without I/O are done before this returns. Any number of loops may submit to one disk.
+ *
+ * Context: thread of @loop.
+ */
+void scsi_disk_submit(struct scsi_disk *disk, struct io_loop *loop, struct scsi_request *request);
+
+/**
+ * scsi_request_cancel() - Have a request end soon, with ABORTED COMMAND unless it succeeds anyway.
+ * @request: one that is under way
+ *
+ * What the block device is doing is waited for; further steps of long commands are not begun.
+ *
+ * Context: any thread that knows that @request is not done.
+ */
+void scsi_request_cancel(struct scsi_request *request);
+
+/**
+ * scsi_no_lun_execute() - Answer a command to a LUN that is not there.
+ * @request: CDB and memory set; @done is not called
+ *
+ * INQUIRY and REQUEST SENSE succeed and say so, everything else gets LOGICAL UNIT NOT SUPPORTED.
+ *
+ * Context: any; done when it returns.
+ */
+void scsi_no_lun_execute(struct scsi_request *request);
+
+/**
+ * scsi_report_luns() - Answer REPORT LUNS, which is the target's business and not a disk's.
+ * @request: CDB and memory set; @done is not called
+ * @luns: ascending
+ * @lun_count: how many; at most 256
+ *
+ * Context: any; done when it returns.
+ */
+void scsi_report_luns(struct scsi_request *request, const uint8_t *luns, uint32_t lun_count);
+
+struct block_device *scsi_disk_block(const struct scsi_disk *disk);
+const struct scsi_disk_counters *scsi_disk_counters(const struct scsi_disk *disk);
+
+#endif
