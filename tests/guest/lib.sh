@@ -91,3 +91,13 @@ new_disk() {
 	qemu-img convert -f raw -O vhdx "$raw" "$1"
 	rm "$raw"
 }
+
+# boot_disk FILE: a raw disk with ext4 that holds the guest's own vmlinuz and initrd, for kexec.
+boot_disk() {
+	local bytes
+	bytes=$(cat "$guest/vmlinuz" "$guest/initrd" | wc -c)
+	mkdir "$work/boot"
+	cp "$guest/vmlinuz" "$guest/initrd" "$work/boot"
+	truncate -s $((bytes + (16 << 20))) "$1"
+	mkfs.ext4 -q -F -d "$work/boot" "$1"
+}

@@ -23,5 +23,11 @@ wait_for() {
 	done
 }
 
-# Let the console show what is being said, not the kernel's chat; dmesg has all of it.
+# mount_boot DISK: its /vmlinuz and /initrd to /boot.
+mount_boot() {
+	wait_for 30 test -b "$1"
+	mkdir -p /boot
+	mount -t ext4 -o ro "$1" /boot || fail "mount of $1"
+}
+
 . "/cases/$CASE/guest.sh"

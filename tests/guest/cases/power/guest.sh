@@ -7,7 +7,8 @@ while read -r command; do
 	case $command in
 	reboot) reboot ;;
 	kexec)
-		kexec -l /boot/vmlinuz --initrd=/boot/initrd --reuse-cmdline || fail 'kexec -l'
+		mount_boot /dev/sdb
+		kexec -s -l /boot/vmlinuz --initrd=/boot/initrd --reuse-cmdline || fail 'kexec -l'
 		kexec -e ;;
 	date) say "date $(date +%s)" ;;
 	panic) echo c > /proc/sysrq-trigger ;;

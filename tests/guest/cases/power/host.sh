@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # shellcheck shell=bash
 truncate -s 16M "$work/a.raw"
-vm_start vm power --drive "$work/a.raw"
+boot_disk "$work/boot.raw"
+vm_start vm power --drive "$work/a.raw" --drive "$work/boot.raw,ro" --on-crash stop
 expect vm '@@up'
 
 if ((cpus > 1)); then
