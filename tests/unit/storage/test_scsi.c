@@ -697,13 +697,24 @@ static void fua_makes_writes_durable_and_reads_flush_first(void **state)
 	assert_disk_pattern(f->data, 4 * 512, 1024);
 	run_10(f, 0x2e, 0, 0, 1, SCSI_DATA_OUT, 512); /* write and verify */
 	assert_int_equal(f->memory.log[3].flags, BLOCK_WRITE_FUA);
-	/* In the 6-byte form that bit is part of the address. */
-	run_cdb(f, CDB(0x0a, 0x00, 0, 8, 1, 0), SCSI_DATA_OUT, 512);
-	assert_int_equal(f->memory.log[4].flags, 0);
 
 	make_disk(f, &(struct scsi_disk_config){ .write_through = true });
 	run_10(f, 0x2a, 0, 0, 1, SCSI_DATA_OUT, 512);
-	assert_int_equal(f->memory.log[5].flags, BLOCK_WRITE_FUA);
+	assert_int_equal(f->memory.log[4].flags, BLOCK_WRITE_FUA);
+}
+
+static void the_short_form_has_no_fua(void **state)
+{
+	struct fixture *f = *state;
+
+	/* Where others have it there is address: as no memory is that large, the write must fail. */
+	f->memory.base.geometry.size_bytes = 0x90000ull * 512;
+	make_disk(f, NULL);
+	f->memory.fail_at = 1;
+	f->memory.fail_with = -LIS_IO;
+	run_cdb(f, CDB(0x0a, 0x08, 0, 1, 1, 0), SCSI_DATA_OUT, 512);
+	assert_int_equal(f->memory.log[0].offset_bytes, 0x80001ull * 512);
+	assert_int_equal(f->memory.log[0].flags, 0);
 }
 
 static void read_only_disks_refuse_every_kind_of_write(void **state)
@@ -1078,6 +1089,7 @@ int main(void)
 		T(addresses_end_at_the_last_sector),
 		T(transfers_need_memory_of_the_right_size_and_direction),
 		T(fua_makes_writes_durable_and_reads_flush_first),
+		T(the_short_form_has_no_fua),
 		T(read_only_disks_refuse_every_kind_of_write),
 		T(device_errors_become_sense),
 		T(answers_may_come_late),
