@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* What every image format needs of its file: see image.h. */
+#include "storage/images/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmbus/os.h"
+
+int image_error(char *error, int code, const char *path, const char *format, ...)
+{
+	va_list arguments;
+	int used;
+
+	if (!error)
+		return code;
+	used = snprintf(error, BLOCK_ERROR_BYTES, "%s: ", path);
+	if (used < 0 || used >= BLOCK_ERROR_BYTES)
+		return code;
+	va_start(arguments, format);
+	vsnprintf(error + used, (size_t)(BLOCK_ERROR_BYTES - used), format, arguments);
+	va_end(arguments);
+	return code;
+}
+
+int image_errno(int posix)
+{
+	switch (posix) {
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return -LIS_NOSPACE;
+	case EROFS:
+	case EPERM:
+		return -LIS_READONLY;
+	case ENOMEM:
+		return -LIS_NOMEM;
+	default:
+		return -LIS_IO;
+	}
+}
+
+int image_read(int fd, void *data, uint64_t bytes, uint64_t offset_bytes)
+{
+	while (bytes) {
+		ssize_t got = pread(fd, data, bytes, (off_t)offset_bytes);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return -LIS_IO;
+		data = (char *)data + got;
+		bytes -= (uint64_t)got;
+		offset_bytes += (uint64_t)got;
+	}
+	return 0;
+}
+
+int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes)
+{
+	while (bytes) {
+		ssize_t put = pwrite(fd, data, bytes, (off_t)offset_bytes);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return put < 0 ? image_errno(errno) : -LIS_IO;
+		data = (const char *)data + put;
+		bytes -= (uint64_t)put;
+		offset_bytes += (uint64_t)put;
+	}
+	return 0;
+}
+
+int image_init(struct image *image, const struct image_file *file, const struct block_driver *driver)
+{
+	image->device.path = strdup(file->path);
+	if (!image->device.path)
+		return -LIS_NOMEM;
+	image->device.driver = driver;
+	image->device.geometry.read_only = file->read_only;
+	image->device.geometry.buffer_align_bytes = 1;
+	image->fd = file->fd;
+	image->clear_mode = file->can_punch ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : 0;
+	return 0;
+}
+
+/* Does direct reading work at the smallest offset, length and alignment that may come? */
+static bool direct_works(const struct image *image)
+{
+	uint32_t sector_bytes = image->device.geometry.logical_sector_bytes;
+	uint8_t *buffer;
+	bool works;
+
+	if (posix_memalign((void **)&buffer, IMAGE_PAGE_BYTES, 2 * IMAGE_PAGE_BYTES))
+		return false;
+	works = pread(image->fd, buffer + IMAGE_DIRECT_ALIGN_BYTES, sector_bytes, sector_bytes) >= 0;
+	free(buffer);
+	return works;
+}
+
+void image_finish(struct image *image, const struct image_file *file)
+{
+	int flags;
+
+	if (!file->direct)
+		return;
+	flags = fcntl(image->fd, F_GETFL);
+	if (flags < 0 || fcntl(image->fd, F_SETFL, flags | O_DIRECT) < 0)
+		goto out_buffered;
+	if (!direct_works(image)) {
+		fcntl(image->fd, F_SETFL, flags);
+		goto out_buffered;
+	}
+	image->device.geometry.buffer_align_bytes = IMAGE_DIRECT_ALIGN_BYTES;
+	return;
+
+out_buffered:
+	os_log(OS_LOG_WARNING, "%s: direct I/O in sectors of %u bytes does not work here; using the page cache",
+	       image->device.path, image->device.geometry.logical_sector_bytes);
+}
+
+void image_fini(struct image *image)
+{
+	close(image->fd);
+	free(image->device.path);
+}

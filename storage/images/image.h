@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What block.c and the image formats share: the opened, locked file, and the base of each format's
+ * own struct.
+ */
+#ifndef OPENLIS_STORAGE_IMAGES_IMAGE_H
+#define OPENLIS_STORAGE_IMAGES_IMAGE_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "storage/block.h"
+
+/* Smallest piece of anything in a file; buffers for metadata are aligned to it, which suits O_DIRECT. */
+#define IMAGE_PAGE_BYTES 4096u
+
+/* Alignment of buffers in memory that O_DIRECT is asked to take. [policy] checked by a read at open */
+#define IMAGE_DIRECT_ALIGN_BYTES 512u
+
+/* A file that is open and locked, before its format took it over. */
+struct image_file {
+	const char *path;
+	int fd;
+	struct stat stat;
+	uint64_t size_bytes;
+	bool is_device;  /* a host block device */
+	bool read_only;
+	bool direct;     /* O_DIRECT is wanted; image_finish() switches it on */
+	bool can_punch;  /* fallocate() punches holes here */
+};
+
+/* Base of raw and vhdx. @device comes first: a struct block_device * is a struct image *. */
+struct image {
+	struct block_device device;
+	int fd;
+	/* How ranges are cleared: flags for fallocate(2), 0: by writing zeroes only. */
+	int clear_mode;
+	/* I/O errors so far; the first few are logged. */
+	atomic_uint errors;
+};
+
+/**
+ * image_error() - Write the line for the user.
+ * @error: BLOCK_ERROR_BYTES, or NULL
+ * @code: negative, handed back
+ * @path: file the line is about
+ * @format: the reason, as printf
+ *
+ * Context: any.
+ * Return: @code.
+ */
+int image_error(char *error, int code, const char *path, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/**
+ * image_init() - Fill the base from the opened file; geometry is the format's.
+ * @image: zeroed
+ * @file: stays the caller's; on success its descriptor belongs to @image
+ * @driver: of the format
+ *
+ * Return: 0, -LIS_NOMEM.
+ */
+int image_init(struct image *image, const struct image_file *file,
+	       const struct block_driver *driver) LIS_MUST_USE;
+
+/**
+ * image_finish() - Last step of opening: O_DIRECT if wanted and possible with this geometry.
+ * @image: with its geometry, whose buffer_align_bytes is set here
+ * @file: as given to image_init()
+ */
+void image_finish(struct image *image, const struct image_file *file);
+
+/** image_fini() - Close the descriptor (which unlocks) and free the path. Not @image itself. */
+void image_fini(struct image *image);
+
+/**
+ * image_read() - Read synchronously, all of it; for opening and closing.
+ *
+ * Context: may sleep.
+ * Return: 0, -LIS_IO (also where the file ends before).
+ */
+int image_read(int fd, void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MUST_USE;
+
+/** image_write() - As image_read(), writing. Return: 0, -LIS_IO, -LIS_NOSPACE, -LIS_READONLY. */
+int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MUST_USE;
+
+/** image_errno() - What block_done says for an errno. Return: -LIS_IO, -LIS_NOSPACE, -LIS_READONLY, -LIS_NOMEM. */
+int image_errno(int posix);
+
+/**
+ * raw_open() - The format that is none.
+ * @file: taken over on success
+ * @out_device: set on success only
+ * @error: as block_open()
+ *
+ * Context: may sleep.
+ * Return: 0, -LIS_FORMAT, -LIS_NOMEM, -LIS_IO.
+ */
+int raw_open(const struct image_file *file, struct block_device **out_device, char *error) LIS_MUST_USE;
+
+#endif

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * The block allocation table (BAT) of a VHDX file: loaded whole, checked, and from then on the one
+ * truth about where blocks are. Blocks are appended; the file grows in large steps and its new end
+ * reads as zero, so a block needs no writing before it is used.
+ *
+ * Entries change under vhdx.lock, from not present to present or to zero, never back; readers take no
+ * lock. A changed entry is dirty until the journal has logged it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "storage/images/vhdx_internal.h"
+
+#define SECTOR VHDX_LOG_SECTOR_BYTES
+#define ENTRIES_PER_SECTOR (SECTOR / sizeof(uint64_t))
+#define GROW_BYTES (UINT64_C(64) << 20) /* [policy] one ftruncate() for so much */
+
+/* ---- loading ---- */
+
+/* Address space that costs memory only where it is written. */
+static void *reserve(uint64_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* Reads what has data; holes stay untouched, so that a huge empty table costs nothing. */
+static int read_table(struct vhdx *vhdx)
+{
+	uint64_t at_bytes = vhdx->bat_offset_bytes;
+	uint64_t end_bytes = at_bytes + (uint64_t)vhdx->bat_sectors * SECTOR;
+	char *bat = (char *)vhdx->bat;
+
+	while (at_bytes < end_bytes) {
+		off_t data = lseek(vhdx->fd, (off_t)at_bytes, SEEK_DATA);
+		off_t hole = data < 0 ? data : lseek(vhdx->fd, data, SEEK_HOLE);
+		uint64_t from = at_bytes, to = end_bytes;
+		int result;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data >= 0 && hole > data) {
+			from = (uint64_t)data;
+			to = (uint64_t)hole < end_bytes ? (uint64_t)hole : end_bytes;
+		}
+		if (from >= end_bytes)
+			break;
+		result = vhdx_read(vhdx, bat + (from - vhdx->bat_offset_bytes), to - from, from);
+		if (result)
+			return result;
+		at_bytes = to;
+	}
+	vhdx_patch(vhdx, bat, (uint64_t)vhdx->bat_sectors * SECTOR, vhdx->bat_offset_bytes);
+	return 0;
+}
+
+/* How much of a block must be inside the file: the last one ends with the disk. */
+static uint64_t block_used_bytes(const struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t rest_bytes = vhdx->image.device.geometry.size_bytes - (block << vhdx->block_shift);
+
+	return rest_bytes < vhdx->block_bytes ? rest_bytes : vhdx->block_bytes;
+}
+
+static bool hits_metadata(const struct vhdx *vhdx, uint64_t from, uint64_t bytes)
+{
+	const uint64_t places[][2] = {
+		{ 0, VHDX_UNIT_BYTES },
+		{ vhdx->header.log_offset_bytes, vhdx->header.log_length_bytes },
+		{ vhdx->bat_offset_bytes, vhdx->bat_region_bytes },
+		{ vhdx->metadata_offset_bytes, vhdx->metadata_region_bytes },
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (from < places[i][0] + places[i][1] && places[i][0] < from + bytes)
+			return true;
+	return false;
+}
+
+/* Marks the units of a block as taken; false if one was already. */
+static bool take_units(uint8_t *taken, uint64_t from, uint64_t bytes)
+{
+	for (uint64_t unit = from / VHDX_UNIT_BYTES; unit < (from + bytes) / VHDX_UNIT_BYTES; unit++) {
+		if (taken[unit / 8] & 1u << unit % 8)
+			return false;
+		taken[unit / 8] |= (uint8_t)(1u << unit % 8);
+	}
+	return true;
+}
+
+/* These two states may still say where the block was, and keep the room. [ms-vhdx 2.5.1.1] */
+static bool remembers_place(uint64_t entry)
+{
+	uint32_t state = entry & VHDX_BAT_STATE;
+
+	return (state == VHDX_BLOCK_UNDEFINED || state == VHDX_BLOCK_UNMAPPED) && (entry & VHDX_BAT_OFFSET);
+}
+
+static int check_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry, uint8_t *taken)
+{
+	uint64_t offset_bytes = entry & VHDX_BAT_OFFSET;
+	uint32_t state = entry & VHDX_BAT_STATE;
+	uint64_t end_bytes;
+
+	if (entry & VHDX_BAT_RESERVED || state == 4 || state == 5 || state == VHDX_BLOCK_PARTIALLY_PRESENT)
+		return vhdx_damaged(vhdx, "the BAT entry of block %llu is not valid", (unsigned long long)block);
+	if (state != VHDX_BLOCK_FULLY_PRESENT && !remembers_place(entry))
+		return 0;
+	if (__builtin_add_overflow(offset_bytes, block_used_bytes(vhdx, block), &end_bytes) ||
+	    end_bytes > vhdx->file_bytes)
+		return vhdx_damaged(vhdx, "block %llu is behind the end of the file, which was cut off",
+				    (unsigned long long)block);
+	if (hits_metadata(vhdx, offset_bytes, vhdx->block_bytes))
+		return vhdx_damaged(vhdx, "block %llu overlaps the metadata", (unsigned long long)block);
+	if (!take_units(taken, offset_bytes, vhdx->block_bytes))
+		return vhdx_damaged(vhdx, "block %llu overlaps another one", (unsigned long long)block);
+	if (offset_bytes + vhdx->block_bytes > vhdx->space.end_bytes)
+		vhdx->space.end_bytes = offset_bytes + vhdx->block_bytes;
+	return 0;
+}
+
+static int check_table(struct vhdx *vhdx)
+{
+	/* One bit for each MiB of the file, and of the room its last block may want. */
+	uint64_t taken_bytes = (vhdx->file_bytes + VHDX_BLOCK_BYTES_MAX) / VHDX_UNIT_BYTES / 8 + 1;
+	uint8_t *taken = reserve(taken_bytes);
+	int result = 0;
+
+	if (!taken)
+		return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
+	for (uint64_t block = 0; block < vhdx->block_count && !result; block++) {
+		uint64_t entry = vhdx_bat_entry(vhdx, block);
+
+		if (!vhdx_bat_present(entry))
+			vhdx->space.absent++;
+		if (entry)
+			result = check_entry(vhdx, block, entry, taken);
+	}
+	munmap(taken, taken_bytes);
+	return result;
+}
+
+int vhdx_bat_load(struct vhdx *vhdx)
+{
+	uint64_t entries = vhdx->block_count + ((vhdx->block_count - 1) >> vhdx->chunk_shift);
+	int result;
+
+	if (entries * sizeof(uint64_t) > vhdx->bat_region_bytes)
+		return vhdx_damaged(vhdx, "its BAT is too short for its size");
+	vhdx->bat_sectors = (uint32_t)((entries + ENTRIES_PER_SECTOR - 1) / ENTRIES_PER_SECTOR);
+	vhdx->bat = reserve((uint64_t)vhdx->bat_sectors * SECTOR);
+	if (!vhdx->bat)
+		return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
+	result = read_table(vhdx);
+	return result ? result : check_table(vhdx);
+}
+
+/* ---- changing entries ---- */
+
+static void set_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry)
+{
+	uint64_t index = block + (block >> vhdx->chunk_shift);
+	uint64_t sector = index / ENTRIES_PER_SECTOR;
+	uint64_t bit = UINT64_C(1) << sector % 64;
+
+	if (!(vhdx->space.dirty[sector / 64] & bit)) {
+		vhdx->space.dirty[sector / 64] |= bit;
+		vhdx->space.dirty_count++;
+	}
+	/* Whoever sees the entry sees this too, and does not take it for durable. */
+	atomic_store_explicit(&vhdx->unsettled, true, memory_order_relaxed);
+	atomic_store_explicit(&vhdx->bat[index], entry, memory_order_release);
+}
+
+/* Makes the file longer by at least a block. */
+static int grow(struct vhdx *vhdx)
+{
+	struct vhdx_space *space = &vhdx->space;
+	uint64_t need_bytes = space->end_bytes + vhdx->block_bytes;
+	uint64_t all_bytes = space->end_bytes + space->absent * vhdx->block_bytes;
+	uint64_t size_bytes = need_bytes > space->end_bytes + GROW_BYTES ? need_bytes :
+									    space->end_bytes + GROW_BYTES;
+
+	/* What a writer that died left behind the end may be anything; cut off, it comes back as zero. */
+	if (!space->grown && space->file_bytes > space->end_bytes) {
+		if (ftruncate(vhdx->image.fd, (off_t)space->end_bytes) < 0)
+			return image_errno(errno);
+		space->file_bytes = space->end_bytes;
+		/* Nothing is logged yet: the journal knows no longer file either. */
+		if (vhdx->journal.flushed_bytes > space->end_bytes)
+			vhdx->journal.flushed_bytes = space->end_bytes;
+	}
+	if (size_bytes > all_bytes)
+		size_bytes = all_bytes;
+	if (ftruncate(vhdx->image.fd, (off_t)size_bytes) < 0) {
+		size_bytes = need_bytes;
+		if (ftruncate(vhdx->image.fd, (off_t)size_bytes) < 0)
+			return image_errno(errno);
+	}
+	space->file_bytes = size_bytes;
+	space->grown = true;
+	return 0;
+}
+
+/* Finds room for a block: the place it had before it was unmapped, or the end of the file. */
+static int find_room(struct vhdx *vhdx, uint64_t entry, uint64_t *out_offset_bytes)
+{
+	struct vhdx_space *space = &vhdx->space;
+	uint64_t old_bytes = entry & VHDX_BAT_OFFSET;
+
+	if (remembers_place(entry) && old_bytes + vhdx->block_bytes <= space->file_bytes &&
+	    fallocate(vhdx->image.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)old_bytes,
+		      vhdx->block_bytes) == 0) {
+		*out_offset_bytes = old_bytes;
+		return 0;
+	}
+	if (!space->grown || space->end_bytes + vhdx->block_bytes > space->file_bytes) {
+		int result = grow(vhdx);
+
+		if (result)
+			return result;
+	}
+	*out_offset_bytes = space->end_bytes;
+	space->end_bytes += vhdx->block_bytes;
+	return 0;
+}
+
+int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t entry, offset_bytes;
+	int result = 0;
+
+	pthread_mutex_lock(&vhdx->lock);
+	entry = vhdx_bat_entry(vhdx, block);
+	if (!vhdx_bat_present(entry)) {
+		result = vhdx->journal.failed;
+		if (!result)
+			result = find_room(vhdx, entry, &offset_bytes);
+		if (!result) {
+			vhdx->space.absent--;
+			set_entry(vhdx, block, offset_bytes | VHDX_BLOCK_FULLY_PRESENT);
+		}
+	}
+	pthread_mutex_unlock(&vhdx->lock);
+	return result;
+}
+
+void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block)
+{
+	uint32_t state = vhdx_bat_entry(vhdx, block) & VHDX_BAT_STATE;
+
+	if (state != VHDX_BLOCK_UNDEFINED && state != VHDX_BLOCK_UNMAPPED)
+		return;
+	pthread_mutex_lock(&vhdx->lock);
+	state = vhdx_bat_entry(vhdx, block) & VHDX_BAT_STATE;
+	if (state == VHDX_BLOCK_UNDEFINED || state == VHDX_BLOCK_UNMAPPED)
+		set_entry(vhdx, block, VHDX_BLOCK_ZERO);
+	pthread_mutex_unlock(&vhdx->lock);
+}
+
+/* ---- for the journal ---- */
+
+void vhdx_bat_collect(struct vhdx *vhdx, uint32_t max)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint64_t *dirty = vhdx->space.dirty;
+
+	journal->sector_count = 0;
+	pthread_mutex_lock(&vhdx->lock);
+	while (vhdx->space.dirty_count && journal->sector_count < max && journal->cursor < vhdx->bat_sectors) {
+		uint32_t sector = journal->cursor;
+		uint64_t word = dirty[sector / 64] >> sector % 64;
+
+		if (!word) {
+			journal->cursor = (sector / 64 + 1) * 64;
+			continue;
+		}
+		sector += (uint32_t)__builtin_ctzll(word);
+		dirty[sector / 64] &= ~(UINT64_C(1) << sector % 64);
+		vhdx->space.dirty_count--;
+		memcpy(journal->sectors + journal->sector_count * SECTOR,
+		       (const char *)vhdx->bat + (uint64_t)sector * SECTOR, SECTOR);
+		journal->sector_index[journal->sector_count++] = sector;
+		journal->cursor = sector + 1;
+	}
+	journal->entry_file_bytes = vhdx->space.file_bytes;
+	pthread_mutex_unlock(&vhdx->lock);
+}
+
+void vhdx_bat_uncollect(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	pthread_mutex_lock(&vhdx->lock);
+	for (uint32_t i = 0; i < journal->sector_count; i++) {
+		uint32_t sector = journal->sector_index[i];
+		uint64_t bit = UINT64_C(1) << sector % 64;
+
+		vhdx->space.dirty_count += !(vhdx->space.dirty[sector / 64] & bit);
+		vhdx->space.dirty[sector / 64] |= bit;
+	}
+	journal->sector_count = 0;
+	pthread_mutex_unlock(&vhdx->lock);
+}

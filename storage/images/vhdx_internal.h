@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Between the VHDX files: vhdx_open.c parses, vhdx_log.c replays, vhdx_bat.c finds and allocates
+ * blocks, vhdx_journal.c makes metadata durable, vhdx_io.c serves requests.
+ *
+ * Locking: BAT entries are atomic and read without a lock. They change, as everything in struct
+ * vhdx_space and the queue of struct vhdx_journal does, under vhdx.lock, which is held for memory
+ * work and the odd ftruncate() only. The rest of struct vhdx_journal belongs to the loop that runs
+ * the journal at the moment.
+ */
+#ifndef OPENLIS_STORAGE_IMAGES_VHDX_INTERNAL_H
+#define OPENLIS_STORAGE_IMAGES_VHDX_INTERNAL_H
+
+#include <pthread.h>
+
+#include "storage/images/transfer.h"
+#include "storage/images/vhdx.h"
+#include "storage/images/vhdx_format.h"
+
+/* BAT sectors in one log entry. Three entries of this size fit into the smallest log. [policy] */
+#define VHDX_JOURNAL_SECTORS_MAX 32u
+
+/* One piece of metadata that the log of a read-only file has newer than the file itself. */
+struct vhdx_patch {
+	uint64_t offset_bytes;
+	uint64_t length_bytes;
+	uint8_t *data; /* a sector, or NULL for zeroes */
+};
+
+struct vhdx_patches {
+	struct vhdx_patch *list; /* in the order of the log */
+	uint32_t count, room;
+};
+
+/* Where blocks come from. Under vhdx.lock. */
+struct vhdx_space {
+	uint64_t end_bytes;   /* behind the last thing in the file, 1 MiB aligned: the next block */
+	uint64_t file_bytes;  /* the file's length */
+	uint64_t absent;      /* blocks without a place in the file */
+	bool grown;           /* end_bytes..file_bytes is known to read as zero */
+	uint64_t *dirty;      /* one bit for each sector of the BAT that is newer than on disk */
+	uint32_t dirty_count;
+};
+
+struct vhdx_journal {
+	/* Under vhdx.lock. */
+	bool running;
+	struct block_request *queue, **queue_tail; /* for the next round */
+	int failed;                 /* sticky: metadata on disk is in doubt until reopened */
+
+	/* The runner's. */
+	struct block_request *batch; /* waits for this round */
+	struct io_loop *loop;        /* NULL: synchronous (closing) */
+	struct io_op op;
+	struct io_call handover;
+	int stage;
+	int error;
+	bool wants_flush;
+	bool flushed;                /* this round */
+	bool closing;
+	uint32_t cursor;             /* BAT sector to look at next */
+	uint8_t *io_data;            /* write under way */
+	uint64_t io_offset_bytes, io_left_bytes;
+
+	uint8_t *entry;              /* 1 + VHDX_JOURNAL_SECTORS_MAX sectors, for headers too */
+	uint8_t *sectors;            /* what goes into place */
+	uint32_t sector_index[VHDX_JOURNAL_SECTORS_MAX];
+	uint32_t sector_count, sectors_placed;
+	uint64_t entry_file_bytes;   /* the file's length as this entry has it */
+
+	struct guid log_guid;        /* of this session's log; in the header while @log_active */
+	bool log_active;
+	uint64_t log_sequence;
+	uint32_t log_head_bytes;     /* next entry */
+	uint32_t log_last_bytes;     /* entry before, whose sectors may not be durable in place yet */
+	bool log_has_last;
+	uint64_t flushed_bytes;      /* length of the file that is durable */
+};
+
+struct vhdx {
+	struct image image;
+
+	/* Fixed while open. */
+	bool fixed;            /* blocks stay allocated */
+	bool extended;         /* read-only, and its log wants the file longer than it is */
+	uint32_t block_bytes;
+	uint32_t block_shift;
+	uint32_t chunk_shift;  /* payload entries between two sector bitmap entries, as a power of two */
+	uint64_t block_count;
+	uint64_t bat_offset_bytes;
+	uint32_t bat_region_bytes;
+	uint32_t bat_sectors;  /* of 4 KiB, that have entries in use */
+	_Atomic uint64_t *bat; /* as on disk, whole sectors */
+	uint64_t metadata_offset_bytes;
+	uint32_t metadata_region_bytes;
+
+	/* Changed at open and by the journal's runner. */
+	struct vhdx_header header;
+	uint32_t header_slot;  /* which of the two is current, 0 or 1 */
+
+	atomic_bool begun;     /* the header says that the contents changed since it was opened */
+	atomic_bool unsettled; /* some BAT entry is not durable yet */
+
+	pthread_mutex_t lock;
+	struct vhdx_space space;
+	struct vhdx_journal journal;
+
+	/* Only while opening. */
+	const char *path;
+	char *error;
+	int fd;
+	bool read_only;
+	uint64_t file_bytes;
+	struct vhdx_patches patches;
+};
+
+/* ---- vhdx_open.c ---- */
+
+/** vhdx_damaged() - "PATH: is a damaged VHDX file: REASON". Return: -LIS_FORMAT. */
+int vhdx_damaged(struct vhdx *vhdx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** vhdx_read() - Read metadata at open, as it is after the log. Return: 0, or an error with its line. */
+int vhdx_read(struct vhdx *vhdx, void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MUST_USE;
+
+/** vhdx_patch() - Bring @data, read at @offset_bytes, to where the log says. */
+void vhdx_patch(const struct vhdx *vhdx, void *data, uint64_t bytes, uint64_t offset_bytes);
+
+/** vhdx_checksum() - CRC-32C of a structure whose checksum field counts as zero. */
+uint32_t vhdx_checksum(const void *data, size_t bytes);
+
+/** vhdx_header_image() - Build the 4 KiB that go into a header's slot. @page: VHDX_HEADER_BYTES */
+void vhdx_header_image(const struct vhdx_header *header, uint8_t *page);
+
+/** vhdx_header_offset() - Where header @slot is. */
+static inline uint64_t vhdx_header_offset(uint32_t slot)
+{
+	return slot ? VHDX_HEADER2_OFFSET : VHDX_HEADER1_OFFSET;
+}
+
+/** vhdx_new_guid() - A random GUID. Return: 0, -LIS_IO. */
+int vhdx_new_guid(struct guid *out_guid) LIS_MUST_USE;
+
+/** vhdx_free() - Free what is there, also of a half-opened image; not its descriptor and path. */
+void vhdx_free(struct vhdx *vhdx);
+
+/* ---- vhdx_log.c ---- */
+
+/**
+ * vhdx_log_replay() - Bring the file, or for a read-only one vhdx.patches, to where its log says.
+ * @vhdx: with its header; the header's log GUID is zero afterwards
+ *
+ * Return: 0, or an error with its line.
+ */
+int vhdx_log_replay(struct vhdx *vhdx) LIS_MUST_USE;
+
+/* ---- vhdx_bat.c ---- */
+
+/** vhdx_bat_load() - Read and check the BAT. Return: 0, or an error with its line. */
+int vhdx_bat_load(struct vhdx *vhdx) LIS_MUST_USE;
+
+/** vhdx_bat_entry() - The entry of a payload block. Any thread. */
+static inline uint64_t vhdx_bat_entry(struct vhdx *vhdx, uint64_t block)
+{
+	/* Pairs with the release in set_entry(): the file is long enough for what the entry says. */
+	return atomic_load_explicit(&vhdx->bat[block + (block >> vhdx->chunk_shift)],
+				    memory_order_acquire);
+}
+
+static inline bool vhdx_bat_present(uint64_t entry)
+{
+	return (entry & VHDX_BAT_STATE) == VHDX_BLOCK_FULLY_PRESENT;
+}
+
+/**
+ * vhdx_bat_allocate() - Give a block its place; it reads as zero there. Any thread.
+ * Return: 0 (also where another thread was first), -LIS_NOSPACE, -LIS_IO.
+ */
+int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block) LIS_MUST_USE;
+
+/** vhdx_bat_zero() - Make a block that is not present one that is zero by definition. Any thread. */
+void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block);
+
+/** vhdx_bat_collect() - Copy up to @max dirty sectors from journal.cursor on and mark them clean. */
+void vhdx_bat_collect(struct vhdx *vhdx, uint32_t max);
+
+/** vhdx_bat_uncollect() - Mark the collected sectors dirty again. */
+void vhdx_bat_uncollect(struct vhdx *vhdx);
+
+/* ---- vhdx_journal.c ---- */
+
+/**
+ * vhdx_journal_wait() - Have the journal run for a request; goes on with vhdx_resume().
+ *
+ * For a write before vhdx.begun: the header is updated. For anything that must be durable (a flush,
+ * a FUA request that is through): all BAT entries set and all writes completed before become durable.
+ *
+ * Context: request->loop's thread.
+ */
+void vhdx_journal_wait(struct vhdx *vhdx, struct block_request *request);
+
+/** vhdx_journal_fail() - Flushing went wrong elsewhere: metadata is in doubt. Any thread. */
+void vhdx_journal_fail(struct vhdx *vhdx, int error);
+
+/** vhdx_journal_close() - Settle everything and empty the log, synchronously. Return: as block_done. */
+int vhdx_journal_close(struct vhdx *vhdx) LIS_MUST_USE;
+
+/* ---- vhdx_io.c ---- */
+
+/** vhdx_resume() - The journal has run for @request. Context: request->loop's thread. */
+void vhdx_resume(struct block_request *request, int error);
+
+void vhdx_submit(struct block_device *device, struct block_request *request);
+
+#endif

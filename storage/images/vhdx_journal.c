@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Makes the metadata of a VHDX file durable, in rounds. Requests that need it queue up; a round takes
+ * all that wait, does for all of them what any one needs, and lets them go on. One round runs at a
+ * time, on the loop of one of its requests, so that nothing is under way when no request is.
+ *
+ * What a round does:
+ *   1. the first time: write the header with new GUIDs that say "contents changed", flush;
+ *   2. write a log entry with all dirty BAT sectors, flush. This flush makes the requests' data
+ *      durable too: an entry may point to data that is not, since after a crash replay only makes
+ *      the file as long as it must be, and what was not flushed may as well be zero;
+ *   3. the first time: write the header with the log's GUID, flush. From here on the log counts;
+ *   4. write the BAT sectors to their place. They are durable with the next round's flush, hence
+ *      each entry names the one before as its tail. Never are more than two entries needed, with a
+ *      third being written: the log holds three and cannot fill up.
+ *
+ * A flush that fails leaves it open what is on disk. From then on the journal refuses everything and
+ * the log stays as it is: replay at the next open is then the best that can be had.
+ *
+ * Source: [ms-vhdx 2.2.2] header updates; [ms-vhdx 2.3] log entries, what must be durable when.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "storage/images/crc32c.h"
+#include "storage/images/vhdx_internal.h"
+#include "vmbus/os.h"
+
+#define SECTOR VHDX_LOG_SECTOR_BYTES
+
+enum stage {
+	ROUND_START,
+	BEGIN_WRITTEN,
+	BEGIN_FLUSHED,
+	COLLECT,
+	ENTRY_PART_WRITTEN,
+	ENTRY_WRITTEN,
+	ENTRY_FLUSHED,
+	ACTIVATE_WRITTEN,
+	ACTIVATE_FLUSHED,
+	PLACE,
+	DATA_FLUSHED,
+	CLOSE_FLUSHED,
+	CLOSE_WRITTEN,
+	CLOSE_DONE,
+	ROUND_END,
+};
+
+static void run(struct vhdx *vhdx);
+
+/* ---- I/O of a round: asynchronous on its loop, or at once while closing ---- */
+
+static struct vhdx *vhdx_of(struct vhdx_journal *journal)
+{
+	return (struct vhdx *)((char *)journal - offsetof(struct vhdx, journal));
+}
+
+static void journal_submit(struct vhdx *vhdx);
+
+static void journal_done(struct io_op *op, int32_t result)
+{
+	struct vhdx_journal *journal = (struct vhdx_journal *)((char *)op - offsetof(struct vhdx_journal, op));
+	struct vhdx *vhdx = vhdx_of(journal);
+
+	if (result == -EAGAIN || result == -EINTR) {
+		journal_submit(vhdx);
+		return;
+	}
+	if (result < 0 || (journal->io_data && result == 0)) {
+		os_log(OS_LOG_ERROR, "%s: writing metadata failed: %s", vhdx->image.device.path,
+		       strerror(result < 0 ? -result : EIO));
+		journal->error = result < 0 ? image_errno(-result) : -LIS_IO;
+	} else if (journal->io_data && (uint64_t)result < journal->io_left_bytes) {
+		journal->io_data += result;
+		journal->io_offset_bytes += (uint64_t)result;
+		journal->io_left_bytes -= (uint64_t)result;
+		journal_submit(vhdx);
+		return;
+	}
+	run(vhdx);
+}
+
+static void journal_submit(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	struct io_uring_sqe *sqe = io_loop_sqe(journal->loop, &journal->op);
+
+	journal->op.done = journal_done;
+	if (journal->io_data)
+		io_uring_prep_write(sqe, vhdx->image.fd, journal->io_data,
+				    (unsigned)journal->io_left_bytes, journal->io_offset_bytes);
+	else
+		io_uring_prep_fsync(sqe, vhdx->image.fd, IORING_FSYNC_DATASYNC);
+}
+
+/* Starts a write, after which comes @stage. Returns true if it is done already. */
+static bool write_then(struct vhdx *vhdx, uint8_t *data, uint64_t bytes, uint64_t offset_bytes, int stage)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	journal->stage = stage;
+	if (!journal->loop) {
+		journal->error = image_write(vhdx->image.fd, data, bytes, offset_bytes);
+		return true;
+	}
+	journal->io_data = data;
+	journal->io_left_bytes = bytes;
+	journal->io_offset_bytes = offset_bytes;
+	journal_submit(vhdx);
+	return false;
+}
+
+static bool flush_then(struct vhdx *vhdx, int stage)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	journal->stage = stage;
+	if (!journal->loop) {
+		if (fdatasync(vhdx->image.fd) < 0)
+			journal->error = image_errno(errno);
+		return true;
+	}
+	journal->io_data = NULL;
+	journal_submit(vhdx);
+	return false;
+}
+
+/* ---- headers ---- */
+
+/* The next header; it counts from header_written() on. */
+static bool write_header(struct vhdx *vhdx, struct vhdx_header *header, int stage)
+{
+	header->sequence_number++;
+	vhdx_header_image(header, vhdx->journal.entry);
+	return write_then(vhdx, vhdx->journal.entry, VHDX_HEADER_BYTES,
+			  vhdx_header_offset(!vhdx->header_slot), stage);
+}
+
+static void header_written(struct vhdx *vhdx)
+{
+	memcpy(&vhdx->header, vhdx->journal.entry, sizeof(vhdx->header));
+	vhdx->header_slot = !vhdx->header_slot;
+}
+
+static bool write_begin(struct vhdx *vhdx)
+{
+	struct vhdx_header header = vhdx->header;
+
+	if (vhdx_new_guid(&header.file_write_guid) || vhdx_new_guid(&header.data_write_guid)) {
+		vhdx->journal.error = -LIS_IO;
+		vhdx->journal.stage = BEGIN_WRITTEN;
+		return true;
+	}
+	return write_header(vhdx, &header, BEGIN_WRITTEN);
+}
+
+static bool write_log_guid(struct vhdx *vhdx, struct guid log_guid, int stage)
+{
+	struct vhdx_header header = vhdx->header;
+
+	header.log_guid = log_guid;
+	return write_header(vhdx, &header, stage);
+}
+
+/* ---- log entries ---- */
+
+static void build_entry(struct vhdx *vhdx, uint32_t entry_bytes)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	struct vhdx_log_entry *entry = (struct vhdx_log_entry *)journal->entry;
+	struct vhdx_log_descriptor *descriptors = (struct vhdx_log_descriptor *)(entry + 1);
+
+	memset(journal->entry, 0, SECTOR);
+	*entry = (struct vhdx_log_entry){
+		.signature = VHDX_LOG_ENTRY_TAG,
+		.entry_length_bytes = entry_bytes,
+		.tail_bytes = journal->log_has_last ? journal->log_last_bytes : journal->log_head_bytes,
+		.sequence_number = journal->log_sequence,
+		.descriptor_count = journal->sector_count,
+		.log_guid = journal->log_guid,
+		.flushed_file_offset_bytes = journal->flushed_bytes,
+		.last_file_offset_bytes = journal->entry_file_bytes,
+	};
+	for (uint32_t i = 0; i < journal->sector_count; i++) {
+		const uint8_t *sector = journal->sectors + i * SECTOR;
+		uint8_t *page = journal->entry + (1 + i) * SECTOR;
+		struct vhdx_log_data *data = (struct vhdx_log_data *)page;
+
+		descriptors[i] = (struct vhdx_log_descriptor){
+			.signature = VHDX_LOG_WRITE_TAG,
+			.file_offset_bytes = vhdx->bat_offset_bytes +
+					     (uint64_t)journal->sector_index[i] * SECTOR,
+			.sequence_number = journal->log_sequence,
+		};
+		memcpy(&descriptors[i].leading_bytes, sector, 8);
+		memcpy(&descriptors[i].trailing_bytes, sector + SECTOR - 4, 4);
+		memcpy(page, sector, SECTOR);
+		data->signature = VHDX_LOG_DATA_TAG;
+		data->sequence_high = (uint32_t)(journal->log_sequence >> 32);
+		data->sequence_low = (uint32_t)journal->log_sequence;
+	}
+	entry->checksum = vhdx_checksum(journal->entry, entry_bytes);
+}
+
+/* Next in the round: the next sectors if any are dirty, else the end. */
+static bool collect(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint64_t entry_bytes, room_bytes;
+
+	if (!journal->wants_flush) {
+		journal->stage = ROUND_END;
+		return true;
+	}
+	vhdx_bat_collect(vhdx, VHDX_JOURNAL_SECTORS_MAX);
+	if (!journal->sector_count) {
+		/* Closing wants one more flush, for what was just put into place. */
+		if (!journal->flushed || journal->closing)
+			return flush_then(vhdx, journal->closing ? CLOSE_FLUSHED : DATA_FLUSHED);
+		journal->stage = ROUND_END;
+		return true;
+	}
+	entry_bytes = (1 + journal->sector_count) * SECTOR;
+	build_entry(vhdx, (uint32_t)entry_bytes);
+	room_bytes = vhdx->header.log_length_bytes - journal->log_head_bytes;
+	return write_then(vhdx, journal->entry, entry_bytes < room_bytes ? entry_bytes : room_bytes,
+			  vhdx->header.log_offset_bytes + journal->log_head_bytes, ENTRY_PART_WRITTEN);
+}
+
+/* An entry goes on at the start of the log where it meets the end. */
+static bool write_rest(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint64_t entry_bytes = (1 + journal->sector_count) * SECTOR;
+	uint64_t room_bytes = vhdx->header.log_length_bytes - journal->log_head_bytes;
+
+	if (entry_bytes <= room_bytes) {
+		journal->stage = ENTRY_WRITTEN;
+		return true;
+	}
+	return write_then(vhdx, journal->entry + room_bytes, entry_bytes - room_bytes,
+			  vhdx->header.log_offset_bytes, ENTRY_WRITTEN);
+}
+
+/* The entry is durable, and with it all data before. */
+static bool entry_flushed(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	journal->flushed = true;
+	journal->flushed_bytes = journal->entry_file_bytes;
+	journal->log_last_bytes = journal->log_head_bytes;
+	journal->log_has_last = true;
+	journal->log_head_bytes = (uint32_t)((journal->log_head_bytes +
+					      (uint64_t)(1 + journal->sector_count) * SECTOR) %
+					     vhdx->header.log_length_bytes);
+	journal->log_sequence++;
+	journal->sectors_placed = 0;
+	journal->stage = PLACE;
+	if (journal->log_active)
+		return true;
+	return write_log_guid(vhdx, journal->log_guid, ACTIVATE_WRITTEN);
+}
+
+/* Writes the next run of sectors to its place. */
+static bool place(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint32_t first = journal->sectors_placed, count = 1;
+
+	if (first == journal->sector_count) {
+		journal->stage = COLLECT;
+		return true;
+	}
+	while (first + count < journal->sector_count &&
+	       journal->sector_index[first + count] == journal->sector_index[first] + count)
+		count++;
+	journal->sectors_placed += count;
+	return write_then(vhdx, journal->sectors + first * SECTOR, (uint64_t)count * SECTOR,
+			  vhdx->bat_offset_bytes + (uint64_t)journal->sector_index[first] * SECTOR, PLACE);
+}
+
+/* ---- rounds ---- */
+
+/* Something failed; what stands when, and can it be tried again? */
+static void failed(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	switch (journal->stage) {
+	case BEGIN_WRITTEN:
+	case BEGIN_FLUSHED:
+		break; /* the other header still counts, the next round writes this one again */
+	case ENTRY_PART_WRITTEN:
+	case ENTRY_WRITTEN:
+		vhdx_bat_uncollect(vhdx);
+		break; /* an entry that is not whole does not count */
+	default:
+		vhdx_journal_fail(vhdx, journal->error);
+	}
+	journal->stage = ROUND_END;
+}
+
+/* One stage. Returns false while I/O is under way. */
+static bool step(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	switch ((enum stage)journal->stage) {
+	case ROUND_START:
+		journal->stage = COLLECT;
+		return atomic_load(&vhdx->begun) || write_begin(vhdx);
+	case BEGIN_WRITTEN:
+		return flush_then(vhdx, BEGIN_FLUSHED);
+	case BEGIN_FLUSHED:
+		header_written(vhdx);
+		atomic_store(&vhdx->begun, true);
+		journal->stage = COLLECT;
+		return true;
+	case COLLECT:
+		return collect(vhdx);
+	case ENTRY_PART_WRITTEN:
+		return write_rest(vhdx);
+	case ENTRY_WRITTEN:
+		return flush_then(vhdx, ENTRY_FLUSHED);
+	case ENTRY_FLUSHED:
+		return entry_flushed(vhdx);
+	case ACTIVATE_WRITTEN:
+		return flush_then(vhdx, ACTIVATE_FLUSHED);
+	case ACTIVATE_FLUSHED:
+		header_written(vhdx);
+		journal->log_active = true;
+		journal->stage = PLACE;
+		return true;
+	case PLACE:
+		return place(vhdx);
+	case DATA_FLUSHED:
+		journal->stage = ROUND_END;
+		return true;
+	case CLOSE_FLUSHED:
+		journal->stage = CLOSE_DONE;
+		if (!journal->log_active)
+			return true;
+		return write_log_guid(vhdx, (struct guid){ { 0 } }, CLOSE_WRITTEN);
+	case CLOSE_WRITTEN:
+		return flush_then(vhdx, CLOSE_DONE);
+	case CLOSE_DONE:
+		journal->stage = ROUND_END;
+		return true;
+	case ROUND_END:
+		break;
+	}
+	return true;
+}
+
+static void start_round(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	pthread_mutex_lock(&vhdx->lock);
+	journal->error = journal->failed;
+	pthread_mutex_unlock(&vhdx->lock);
+	journal->stage = journal->error ? ROUND_END : ROUND_START;
+	journal->cursor = 0;
+	journal->flushed = false;
+	journal->wants_flush = false;
+	for (struct block_request *request = journal->batch; request; request = request->next)
+		journal->wants_flush |= request->op == BLOCK_FLUSH ||
+					transfer_of(request)->done_bytes == request->length_bytes;
+	run(vhdx);
+}
+
+static void start_round_here(struct io_call *call)
+{
+	struct vhdx_journal *journal =
+		(struct vhdx_journal *)((char *)call - offsetof(struct vhdx_journal, handover));
+
+	start_round(vhdx_of(journal));
+}
+
+/* A request whose round ran on another loop goes on on its own. */
+static void resume_here(struct io_call *call)
+{
+	struct block_request *request = (struct block_request *)
+		((char *)call - offsetof(struct transfer, call) - offsetof(struct block_request, driver_data));
+
+	vhdx_resume(request, transfer_of(request)->error);
+}
+
+/* Takes the next batch. Returns false if there is none and the journal has stopped. */
+static bool next_batch(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	bool more;
+
+	pthread_mutex_lock(&vhdx->lock);
+	if (!vhdx->space.dirty_count && !journal->failed)
+		atomic_store(&vhdx->unsettled, false);
+	journal->batch = journal->queue;
+	journal->queue = NULL;
+	journal->queue_tail = &journal->queue;
+	more = journal->batch;
+	journal->running = more;
+	pthread_mutex_unlock(&vhdx->lock);
+	return more;
+}
+
+static void end_round(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	struct block_request *request = journal->batch;
+	struct io_loop *loop = journal->loop;
+	int error = journal->error;
+
+	/* The next round belongs to its own loop from here on; nothing of the journal is ours any more. */
+	if (next_batch(vhdx)) {
+		journal->loop = journal->batch->loop;
+		journal->handover.fn = start_round_here;
+		io_loop_call(journal->loop, &journal->handover);
+	}
+	while (request) {
+		struct block_request *next = request->next;
+
+		if (request->loop == loop) {
+			vhdx_resume(request, error);
+		} else {
+			transfer_of(request)->error = (int16_t)error;
+			transfer_of(request)->call.fn = resume_here;
+			io_loop_call(request->loop, &transfer_of(request)->call);
+		}
+		request = next;
+	}
+}
+
+static void run(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	do {
+		if (journal->error && journal->stage != ROUND_END)
+			failed(vhdx);
+		if (journal->stage == ROUND_END) {
+			if (journal->loop)
+				end_round(vhdx);
+			return;
+		}
+	} while (step(vhdx));
+}
+
+void vhdx_journal_wait(struct vhdx *vhdx, struct block_request *request)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	bool start;
+	int error;
+
+	request->next = NULL;
+	pthread_mutex_lock(&vhdx->lock);
+	error = journal->failed;
+	start = !error && !journal->running;
+	if (start) {
+		journal->running = true;
+		journal->batch = request;
+		journal->loop = request->loop;
+	} else if (!error) {
+		*journal->queue_tail = request;
+		journal->queue_tail = &request->next;
+	}
+	pthread_mutex_unlock(&vhdx->lock);
+	if (error)
+		vhdx_resume(request, error);
+	else if (start)
+		start_round(vhdx);
+}
+
+void vhdx_journal_fail(struct vhdx *vhdx, int error)
+{
+	pthread_mutex_lock(&vhdx->lock);
+	if (!vhdx->journal.failed)
+		os_log(OS_LOG_ERROR, "%s: is in doubt after a failed flush; it must be opened again",
+		       vhdx->image.device.path);
+	vhdx->journal.failed = error;
+	atomic_store(&vhdx->unsettled, true);
+	pthread_mutex_unlock(&vhdx->lock);
+}
+
+int vhdx_journal_close(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	if (journal->failed)
+		return journal->failed;
+	if (!atomic_load(&vhdx->begun))
+		return 0;
+	journal->loop = NULL;
+	journal->batch = NULL;
+	journal->stage = COLLECT;
+	journal->error = 0;
+	journal->cursor = 0;
+	journal->wants_flush = true;
+	journal->closing = true;
+	run(vhdx);
+	if (journal->error || journal->failed)
+		return journal->error;
+	/* The log is empty, so nothing refers to what was kept in store at the end. */
+	if (vhdx->space.grown && vhdx->space.file_bytes > vhdx->space.end_bytes &&
+	    (ftruncate(vhdx->image.fd, (off_t)vhdx->space.end_bytes) < 0 || fdatasync(vhdx->image.fd) < 0))
+		return image_errno(errno);
+	return 0;
+}
