@@ -146,6 +146,12 @@ void machine_stop(struct machine *machine);
  */
 int machine_reset(struct machine *machine, char error[MACHINE_ERROR_BYTES]) LIS_MUST_USE;
 
+/**
+ * machine_reference_time_100ns() - The partition's reference counter, as the guest would read it now
+ * (HV_X64_MSR_TIME_REF_COUNT, the reference TSC page). Time synchronization pairs it with the wall clock.
+ */
+uint64_t machine_reference_time_100ns(const struct machine *machine);
+
 /** machine_power_button() - Press the power button: ACPI's way to ask for an orderly power-off. */
 void machine_power_button(struct machine *machine);
 
