@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Taking packets apart and building their heads, see packet.h. Works on private memory only, keeps no
- * state, does not lock.
+ * Taking packets apart and building their heads, see packet.h. Works on private memory only, keeps
+ * no state, does not lock.
  */
 #ifdef __KERNEL__
 #include <linux/string.h>
@@ -36,14 +36,15 @@ int vmbus_gpa_run_next(const uint8_t **cursor, size_t *bytes, struct vmbus_gpa_r
 }
 
 /* Check that @count ranges stand in @bytes bytes; give the bytes they really take. */
-static int check_gpa_ranges(const uint8_t *ranges, size_t bytes, uint32_t count, uint32_t *out_bytes)
+static int check_gpa_ranges(const uint8_t *ranges, size_t bytes, uint32_t count,
+			    uint32_t *out_bytes)
 {
 	size_t left = bytes;
 	struct vmbus_gpa_run run;
 
-	/* The smallest range is a header and one page number: bounds the loop before it runs. */
-	if (!count || count > bytes / (sizeof(struct vmbus_gpa_range) + sizeof(uint64_t)))
+	if (!count)
 		return -LIS_CORRUPT;
+	/* Bounded by @bytes, whatever @count is: each range takes 16 bytes at least. */
 	for (uint32_t i = 0; i < count; i++) {
 		int error = vmbus_gpa_run_next(&ranges, &left, &run);
 
@@ -74,7 +75,8 @@ static int parse_transfer_pages(const uint8_t *head, size_t head_bytes, struct v
 	if (head_bytes < sizeof(fields))
 		return -LIS_CORRUPT;
 	memcpy(&fields, head, sizeof(fields));
-	if (fields.range_count > (head_bytes - sizeof(fields)) / sizeof(struct vmbus_transfer_range))
+	head_bytes -= sizeof(fields);
+	if (fields.range_count > head_bytes / sizeof(struct vmbus_transfer_range))
 		return -LIS_CORRUPT;
 	packet->transfer_set_id = fields.set_id;
 	packet->range_count = fields.range_count;
@@ -181,8 +183,8 @@ int vmbus_gpa_head_begin(struct vmbus_head_builder *builder, void *buffer, size_
 	return head_begin(builder, buffer, bytes_max, 0);
 }
 
-int vmbus_gpa_head_add(struct vmbus_head_builder *builder, uint32_t byte_count, uint32_t byte_offset,
-		       const uint64_t *pfns)
+int vmbus_gpa_head_add(struct vmbus_head_builder *builder, uint32_t byte_count,
+		       uint32_t byte_offset, const uint64_t *pfns)
 {
 	struct vmbus_gpa_range range = { byte_count, byte_offset };
 

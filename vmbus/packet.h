@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Packets of a channel's ring: descriptor, an optional head (ranges of memory), payload. Parsing works
- * on a private copy, as vmbus_ring_read() makes it, never on the ring itself.
+ * Packets of a channel's ring: descriptor, an optional head (ranges of memory), payload. Parsing
+ * works on a private copy, as vmbus_ring_read() makes it, never on the ring itself.
  *
  * Sources: [linux 6.1 include/linux/hyperv.h struct vmpacket_descriptor and what follows],
  * [openvmm vmbus_ring/src/lib.rs mod protocol, gparange.rs].
@@ -22,7 +22,7 @@
 
 /* What the 16-bit lengths can express. */
 #define VMBUS_PACKET_BYTES_LIMIT (UINT16_MAX * 8u)
-/* [policy] The longest packet we take, trailer not counted: page numbers of 32 MiB and their payload. */
+/* [policy] The longest packet we take, without its trailer: page numbers of 32 MiB of data. */
 #define VMBUS_PACKET_BYTES_MAX 65536u
 
 struct vmbus_packet_descriptor {
@@ -100,7 +100,8 @@ static inline bool vmbus_packet_wants_completion(const struct vmbus_packet *pack
  * Context: any.
  * Return: 0, -LIS_CORRUPT, -LIS_INVALID (@copy is not aligned).
  */
-int vmbus_packet_parse(const void *copy, size_t bytes, struct vmbus_packet *out_packet) LIS_MUST_USE;
+int vmbus_packet_parse(const void *copy, size_t bytes,
+		       struct vmbus_packet *out_packet) LIS_MUST_USE;
 
 /* One range of guest memory: @byte_count bytes from @byte_offset within the first of @pfns on. */
 struct vmbus_gpa_run {
@@ -120,7 +121,9 @@ struct vmbus_gpa_run {
  */
 static inline uint32_t vmbus_gpa_pfn_count(uint32_t byte_count, uint32_t byte_offset)
 {
-	return (uint32_t)(((uint64_t)byte_count + byte_offset + HV_PAGE_BYTES - 1) >> HV_PAGE_SHIFT);
+	uint64_t end = (uint64_t)byte_count + byte_offset;
+
+	return (uint32_t)((end + HV_PAGE_BYTES - 1) >> HV_PAGE_SHIFT);
 }
 
 /**
@@ -199,8 +202,8 @@ struct vmbus_packet_out {
  */
 static inline size_t vmbus_packet_ring_bytes(size_t head_bytes, size_t payload_bytes)
 {
-	return sizeof(struct vmbus_packet_descriptor) + head_bytes + ((payload_bytes + 7) & ~(size_t)7) +
-	       sizeof(struct vmbus_packet_trailer);
+	return sizeof(struct vmbus_packet_descriptor) + head_bytes +
+	       ((payload_bytes + 7) & ~(size_t)7) + sizeof(struct vmbus_packet_trailer);
 }
 
 /** vmbus_packet_in_band() - Payload only; with @completion the peer answers. */
@@ -255,8 +258,8 @@ int vmbus_gpa_head_begin(struct vmbus_head_builder *builder, void *buffer,
  * Context: any.
  * Return: 0, -LIS_FULL, -LIS_INVALID.
  */
-int vmbus_gpa_head_add(struct vmbus_head_builder *builder, uint32_t byte_count, uint32_t byte_offset,
-		       const uint64_t *pfns) LIS_MUST_USE;
+int vmbus_gpa_head_add(struct vmbus_head_builder *builder, uint32_t byte_count,
+		       uint32_t byte_offset, const uint64_t *pfns) LIS_MUST_USE;
 
 /** vmbus_transfer_head_begin() - Begin the ranges of a transfer-page packet, in set @set_id. */
 int vmbus_transfer_head_begin(struct vmbus_head_builder *builder, void *buffer, size_t bytes_max,
@@ -266,7 +269,7 @@ int vmbus_transfer_head_begin(struct vmbus_head_builder *builder, void *buffer, 
 int vmbus_transfer_head_add(struct vmbus_head_builder *builder, uint32_t byte_count,
 			    uint32_t byte_offset) LIS_MUST_USE;
 
-/** vmbus_packet_gpa_direct() - Payload and ranges of the sender's memory; a completion is wanted. */
+/** vmbus_packet_gpa_direct() - Payload and ranges of the sender's memory; wants a completion. */
 static inline struct vmbus_packet_out vmbus_packet_gpa_direct(uint64_t id,
 							      const struct vmbus_head_builder *head,
 							      const struct vmbus_piece *payload,

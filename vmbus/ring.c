@@ -4,8 +4,8 @@
  *
  * Invariants: all indexes kept here are multiples of 8 below data_bytes. Walking forward around the
  * ring one meets published_out, out, cached_in (reader) and cached_out, exposed_in, in (writer), in
- * that order and within one turn; an index from the peer that would change that order is corruption.
- * Each end is owned by one thread at a time; nothing here locks.
+ * that order and within one turn; an index from the peer that would change that order is
+ * corruption. Each end is owned by one thread at a time; nothing here locks.
  */
 #ifdef __KERNEL__
 #include <linux/string.h>
@@ -136,14 +136,12 @@ static inline uint32_t free_bytes(uint32_t in, uint32_t out, uint32_t data_bytes
 }
 
 /*
- * How much room the writer waits for, 0 if it does not. Some writers ask for the whole ring less one
- * byte, or more than a ring ever has free, and mean an empty one; less than 8 means any room at all.
- * Source: [openvmm vmbus_ring/src/lib.rs commit_read] low bits are dropped.
+ * How much room a waiting writer wants. Some writers ask for the whole ring less
+ * one byte, or more than a ring ever has free, and mean an empty one; less than 8 means any room at
+ * all. Source: [openvmm vmbus_ring/src/lib.rs commit_read] low bits are dropped.
  */
 static uint32_t wanted_bytes(uint32_t pending_send_bytes, uint32_t data_bytes)
 {
-	if (!pending_send_bytes)
-		return 0;
 	if (pending_send_bytes > data_bytes - VMBUS_RING_GAP_BYTES)
 		return data_bytes - VMBUS_RING_GAP_BYTES;
 	return pending_send_bytes < 8 ? 8 : pending_send_bytes & ~7u;
@@ -158,21 +156,21 @@ bool vmbus_ring_reader_publish(struct vmbus_ring_reader *reader)
 		return false;
 	/* The copies above are done before the writer may overwrite what was copied. */
 	os_store_release(reader->control->out, reader->out);
+	reader->published_out = reader->out;
 	/*
-	 * Pairs with the barrier in writer_ask_for_room(): either we see what the writer asks for, or it sees
-	 * the room we just gave.
+	 * Pairs with the barrier in writer_ask_for_room(): either we see what the writer asks for,
+	 * or it sees the room we just gave.
 	 */
 	os_full_barrier();
-	wanted = wanted_bytes(os_read_once(reader->control->pending_send_bytes), reader->data_bytes);
+	wanted = os_load_acquire(reader->control->pending_send_bytes);
 	if (unlikely(wanted)) {
-		/* A writer that waits has exposed all it has, and adds nothing. */
+		wanted = wanted_bytes(wanted, reader->data_bytes);
+		/* A writer that waits had exposed all it has before it said so, and adds nothing. */
 		if (!reader_refresh(reader))
 			return false;
-		reader->published_out = reader->out;
 		return free_bytes(reader->cached_in, old_out, reader->data_bytes) < wanted &&
 		       free_bytes(reader->cached_in, reader->out, reader->data_bytes) >= wanted;
 	}
-	reader->published_out = reader->out;
 	return !(os_read_once(reader->control->features) & VMBUS_RING_FEATURE_PENDING_SEND);
 }
 
@@ -185,7 +183,7 @@ void vmbus_ring_reader_mask(struct vmbus_ring_reader *reader)
 bool vmbus_ring_reader_unmask(struct vmbus_ring_reader *reader)
 {
 	os_write_once(reader->control->interrupt_mask, 0);
-	/* Pairs with vmbus_ring_writer_publish(): we see the packet, or it sees the mask cleared. */
+	/* Pairs with vmbus_ring_writer_publish(): we see the packet, or it the mask cleared. */
 	os_full_barrier();
 	return vmbus_ring_reader_ready(reader);
 }
@@ -256,8 +254,8 @@ static void set_pending_send(struct vmbus_ring_writer *writer, uint32_t bytes)
 }
 
 /*
- * There was no room for @bytes: ask to be signalled when there is. The reader reckons with the index it
- * sees, so everything must be exposed first. Returns 0 where the room has come meanwhile.
+ * There was no room for @bytes: ask to be signalled when there is. The reader reckons with the
+ * index it sees, so everything must be exposed first. Returns 0 where the room has come meanwhile.
  */
 static int writer_ask_for_room(struct vmbus_ring_writer *writer, uint32_t bytes)
 {
@@ -318,8 +316,8 @@ static inline int reserve(struct vmbus_ring_writer *writer, uint16_t type, uint1
 		return error;
 
 	packet = writer->data + writer->in;
-	store_word(packet, (uint64_t)type | (uint64_t)(offset / 8) << 16 | (uint64_t)(bytes / 8) << 32 |
-				   (uint64_t)flags << 48);
+	store_word(packet, (uint64_t)type | (uint64_t)(offset / 8) << 16 |
+				   (uint64_t)(bytes / 8) << 32 | (uint64_t)flags << 48);
 	store_word(packet + 8, id);
 	if (payload_bytes & 7)
 		store_word(packet + bytes - 8, 0);
@@ -401,15 +399,15 @@ bool vmbus_ring_writer_publish(struct vmbus_ring_writer *writer)
 		return false;
 	vmbus_ring_writer_expose(writer);
 	writer->unsettled_bytes = 0;
-	/* Pairs with vmbus_ring_reader_unmask(): we see the mask cleared, or it sees the packets. */
+	/* Pairs with vmbus_ring_reader_unmask(): we see the mask cleared, or it the packets. */
 	os_full_barrier();
 	if (os_read_once(writer->control->interrupt_mask))
 		return false;
 	if (!writer_refresh(writer))
 		return false;
 	/*
-	 * The reader may sleep if it had read everything that was exposed at some moment since the last
-	 * publish. One that has not got so far is awake and will find the rest itself.
+	 * The reader may sleep if it had read everything that was exposed at some moment since the
+	 * last publish. One that has not got so far is awake and will find the rest itself.
 	 */
 	unread = distance(writer->cached_out, writer->in, writer->data_bytes);
 	return unread && unread <= unsettled;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * One direction of a channel: a ring of packets in memory shared by a writer and a reader. Both ends
- * are here. The host reads its to_host ring and writes to_guest, the guest the other way round.
+ * One direction of a channel: a ring of packets in memory shared by a writer and a reader. Both
+ * ends are here. The host reads its to_host ring and writes to_guest, the guest the other way
+ * round.
  *
  * A ring is a control page followed by data pages. The data must be mapped twice, back to back, so
- * that a packet which wraps is contiguous: byte @data_bytes of the mapping is byte 0 again. There is
- * no other way to use this code; a port that cannot map memory twice cannot use it.
+ * that a packet which wraps is contiguous: byte @data_bytes of the mapping is byte 0 again. There
+ * is no other way to use this code; a port that cannot map memory twice cannot use it.
  *
  * Neither end trusts the other. Each keeps its own index in private memory and never reads it back
  * from the ring, reads the peer's index once and checks it, and takes packets by copying them out
@@ -13,8 +14,8 @@
  * -LIS_CORRUPT, which is never mixed up with empty (-LIS_EMPTY) or full (-LIS_FULL).
  *
  * Index updates, and what each costs. A writer's packets become visible by expose (one store) or by
- * publish (expose, a full barrier and the decision whether the reader must be woken). A reader gives
- * room back by publish. Both can be held back over many packets, under two rules:
+ * publish (expose, a full barrier and the decision whether the reader must be woken). A reader
+ * gives room back by publish. Both can be held back over many packets, under two rules:
  * - whoever exposed must publish before it waits for anything: only publish wakes the peer;
  * - a reader must publish before it stops reading: a writer may be waiting for that room.
  *
@@ -101,12 +102,13 @@ int vmbus_ring_reader_init(struct vmbus_ring_reader *reader, void *control, cons
 /**
  * vmbus_ring_read() - Copy the next packet out of the ring.
  * @reader: the ring
- * @buffer: private memory, 8-byte aligned; holds the packet from its descriptor on, descriptor checked
+ * @buffer: private memory, 8-byte aligned; holds the packet from its descriptor on, descriptor
+ * checked
  * @buffer_bytes: at least 16; a longer packet breaks the ring
  * @out_bytes: set on success: length of the packet in @buffer, a multiple of 8
  *
- * The descriptor is read from shared memory once. Of the copy, its data_offset8 and length8 are known
- * to fit (2 <= data_offset8 <= length8, length8 * 8 == *out_bytes); all else is for
+ * The descriptor is read from shared memory once. Of the copy, its data_offset8 and length8 are
+ * known to fit (2 <= data_offset8 <= length8, length8 * 8 == *out_bytes); all else is for
  * vmbus_packet_parse().
  *
  * Context: owner of @reader.
@@ -120,8 +122,8 @@ int vmbus_ring_read(struct vmbus_ring_reader *reader, void *buffer, size_t buffe
  * @reader: the ring
  *
  * Call it after each batch, in any case before waiting. Full barrier if there is anything to give.
- * The signal is due where the writer waits for room and just got enough. A writer that does not know
- * how to ask (feature bit absent) is signalled each time.
+ * The signal is due where the writer waits for room and just got enough. A writer that does not
+ * know how to ask (feature bit absent) is signalled each time.
  *
  * Context: owner of @reader.
  * Return: true if the writer must be signalled.
@@ -151,8 +153,8 @@ void vmbus_ring_reader_mask(struct vmbus_ring_reader *reader);
  * vmbus_ring_reader_unmask() - Ask for signals again.
  * @reader: the ring, published
  *
- * A packet that came in between is not signalled: where this returns true, read on (and mask again, if
- * wanted) instead of waiting.
+ * A packet that came in between is not signalled: where this returns true, read on (and mask again,
+ * if wanted) instead of waiting.
  *
  * Context: owner of @reader. Full barrier; pairs with the one in vmbus_ring_writer_publish().
  * Return: true if there is something to read, or the ring is broken; false if waiting is safe.
@@ -216,7 +218,8 @@ int vmbus_ring_reserve(struct vmbus_ring_writer *writer, uint16_t type, uint16_t
 		       size_t head_bytes, size_t payload_bytes, void **out_body) LIS_MUST_USE;
 
 /**
- * vmbus_ring_commit() - End the packet begun by vmbus_ring_reserve(). Not yet visible to the reader.
+ * vmbus_ring_commit() - End the packet begun by vmbus_ring_reserve(). Not yet visible to the
+ * reader.
  * @writer: the ring
  *
  * Context: owner of @writer, after a vmbus_ring_reserve() that returned 0.
@@ -238,8 +241,8 @@ int vmbus_ring_write(struct vmbus_ring_writer *writer,
  * vmbus_ring_writer_expose() - Let the reader see what was written; no barrier, no signal.
  * @writer: the ring
  *
- * For a writer with more to come: a reader that is awake starts at once. vmbus_ring_writer_publish() is
- * still owed.
+ * For a writer with more to come: a reader that is awake starts at once.
+ * vmbus_ring_writer_publish() is still owed.
  *
  * Context: owner of @writer.
  */
@@ -249,8 +252,8 @@ void vmbus_ring_writer_expose(struct vmbus_ring_writer *writer);
  * vmbus_ring_writer_publish() - Expose what was written and decide about the signal.
  * @writer: the ring
  *
- * Full barrier if anything was written since the last call. A signal is due where the reader does not
- * mask signals and had read all that was there before: only then may it have gone to sleep.
+ * Full barrier if anything was written since the last call. A signal is due where the reader does
+ * not mask signals and had read all that was there before: only then may it have gone to sleep.
  *
  * Context: owner of @writer. Pairs with the barrier in vmbus_ring_reader_unmask().
  * Return: true if the reader must be signalled.
