@@ -184,6 +184,11 @@ void control_reply_error(struct control_request *request, int error, const char 
 	finish_request(request, "error", object);
 }
 
+bool control_request_abandoned(const struct control_request *request)
+{
+	return !request->client;
+}
+
 /* Writes what the socket takes. True if all is written. */
 static bool write_answer(struct client *client)
 {

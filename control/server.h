@@ -7,6 +7,7 @@
 #define OPENLIS_CONTROL_SERVER_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 
 #include "io/loop.h"
 
@@ -68,5 +69,8 @@ void control_reply(struct control_request *request, struct json_object *result);
  */
 void control_reply_error(struct control_request *request, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/** control_request_abandoned() - Has the client gone away meanwhile? It still has to be answered. */
+bool control_request_abandoned(const struct control_request *request);
 
 #endif

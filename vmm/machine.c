@@ -463,6 +463,16 @@ void machine_console_output_ready(struct machine *machine)
 	put_output(machine);
 }
 
+uint64_t machine_reference_time_100ns(const struct machine *machine)
+{
+	struct kvm_clock_data clock = { .clock = machine->clock_ns };
+
+	/* KVM derives the reference counter and the TSC page from this clock. */
+	if (machine->state == MACHINE_RUNNING)
+		kvm_call(machine->vm_fd, KVM_GET_CLOCK, &clock);
+	return clock.clock / 100;
+}
+
 void machine_status(const struct machine *machine, struct machine_status *out_status)
 {
 	*out_status = (struct machine_status){

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* `lis`: finds the command and hands over. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "io/log.h"
+
+#define NAME_ONLY(verb, what) \
+	"usage: lis " verb " NAME\n\n" what "\n"
+
+static const struct command commands[] = {
+	{ "run", command_run, "run a virtual machine in this terminal",
+	  "usage: lis run [NAME] --kernel FILE [OPTION...]\n"
+	  "\n"
+	  "Runs a virtual machine until it ends, with its serial console in this terminal.\n"
+	  "\n"
+	  "  --kernel FILE       Linux kernel (bzImage)\n"
+	  "  --initrd FILE       initial RAM disk\n"
+	  "  --append TEXT       kernel command line (default: console=ttyS0)\n"
+	  "  --memory SIZE       512M (default), 2G, ...\n"
+	  "  --cpus N            virtual processors (default: 1)\n"
+	  "  --topology S:C:T    sockets, cores for each, threads for each (default: like the host)\n"
+	  "  --drive PATH[,format=raw|vhdx][,ro][,direct][,controller=N][,lun=N]\n"
+	  "                      a disk; may be repeated; a comma in PATH is written ',,'\n"
+	  "  --controllers N     SCSI controllers (default: as many as the drives need)\n"
+	  "  --console WHERE     stdio (default), none, log:FILE\n"
+	  "  --no-service NAME   do not offer heartbeat, shutdown or timesync; may be repeated\n"
+	  "  --on-crash WHAT     stop (default), reset, pause, continue\n"
+	  "  --on-reboot WHAT    reset (default), stop\n"
+	  "  --vmbus-max M.N     newest VMBus version to agree to (default: 6.0)\n"
+	  "  --paused            do not start the processors before `lis resume`\n"
+	  "  -v, --verbose       say more about what happens\n"
+	  "\n"
+	  "At a terminal, Ctrl-] is the escape key; Ctrl-] h lists what may follow it. SIGTERM and\n"
+	  "SIGINT ask the guest to shut down, a second one kills it.\n"
+	  "\n"
+	  "Exit status: 0 the guest powered off, 1 error, 2 wrong usage, 3 the guest crashed,\n"
+	  "4 killed, 5 the guest rebooted (with --on-reboot stop).\n" },
+	{ "list", command_list, "list running virtual machines",
+	  "usage: lis list [--json]\n\nLists the virtual machines that run on this machine for this user.\n" },
+	{ "status", command_status, "show what a virtual machine does",
+	  "usage: lis status NAME [--json]\n\nShows state, devices, drives and services.\n" },
+	{ "shutdown", command_shutdown, "ask the guest to power off",
+	  "usage: lis shutdown NAME [--wait] [--timeout SECONDS] [--force] [--button]\n"
+	  "\n"
+	  "Asks the guest's shutdown driver to power off and reports its answer.\n"
+	  "\n"
+	  "  --wait              wait until the virtual machine has ended\n"
+	  "  --timeout SECONDS   how long to wait, for the answer (default: 10) or the end (default:\n"
+	  "                      for ever); the exit status is 1 when the time is over\n"
+	  "  --force             tell the guest not to let programs object\n"
+	  "  --button            press the ACPI power button instead, for guests without the driver\n" },
+	{ "reboot", command_shutdown, "ask the guest to reboot",
+	  "usage: lis reboot NAME [--timeout SECONDS] [--force]\n"
+	  "\nAsks the guest's shutdown driver to restart and reports its answer.\n" },
+	{ "hibernate", command_shutdown, "ask the guest to hibernate",
+	  "usage: lis hibernate NAME [--wait] [--timeout SECONDS] [--force]\n"
+	  "\nAsks the guest's shutdown driver to hibernate and reports its answer.\n" },
+	{ "reset", command_simple, "press the reset button",
+	  NAME_ONLY("reset", "Resets the machine at once; the guest is not asked.") },
+	{ "kill", command_simple, "end it at once",
+	  NAME_ONLY("kill", "Ends the virtual machine at once; the guest is not asked.") },
+	{ "pause", command_simple, "stop the processors",
+	  NAME_ONLY("pause", "Stops processors and clock of the guest.") },
+	{ "resume", command_simple, "let a paused one go on",
+	  NAME_ONLY("resume", "Lets a paused guest go on, and has it set its clock.") },
+	{ "nmi", command_simple, "send a non-maskable interrupt",
+	  NAME_ONLY("nmi", "Sends a non-maskable interrupt to processor 0.") },
+	{ "sync", command_simple, "have the guest set its clock",
+	  NAME_ONLY("sync", "Has the guest set its clock to the host's.") },
+	{ "service", command_service, "switch a service on or off",
+	  "usage: lis service NAME enable|disable SERVICE\n"
+	  "\nOffers a service to the running guest or takes it away: heartbeat, shutdown, timesync.\n" },
+	{ "wait", command_wait, "wait for the end of a virtual machine",
+	  "usage: lis wait NAME [--timeout SECONDS]\n"
+	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },
+	{ NULL, NULL, NULL, NULL },
+};
+
+int complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("lis: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return LIS_EXIT_ERROR;
+}
+
+int complain_usage(const struct command *command, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "lis: %s: ", command->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, " (see `lis %s --help`)\n", command->name);
+	return LIS_EXIT_USAGE;
+}
+
+int show_help(const struct command *command)
+{
+	fputs(command->help, stdout);
+	return LIS_EXIT_OK;
+}
+
+static int show_overview(FILE *to)
+{
+	fputs("usage: lis COMMAND [ARGUMENT...]\n"
+	      "\n"
+	      "Runs Hyper-V guests on Linux/KVM.\n"
+	      "\n", to);
+	for (const struct command *command = commands; command->name; command++)
+		fprintf(to, "  %-10s %s\n", command->name, command->summary);
+	fputs("\n`lis COMMAND --help` says more; `lis --version` says which lis this is.\n", to);
+	return to == stdout ? LIS_EXIT_OK : LIS_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	signal(SIGPIPE, SIG_IGN);
+	log_init(OS_LOG_WARNING, "lis: ", false);
+	if (!*name)
+		return show_overview(stderr);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+		return show_overview(stdout);
+	if (strcmp(name, "--version") == 0) {
+		puts("lis " LIS_VERSION " (OpenLIS)");
+		return LIS_EXIT_OK;
+	}
+	for (const struct command *command = commands; command->name; command++)
+		if (strcmp(command->name, name) == 0)
+			return command->run(command, argc - 1, argv + 1);
+	complain("'%s': unknown command (see `lis --help`)", name);
+	return LIS_EXIT_USAGE;
+}

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * A virtual machine with everything in it.
+ *
+ * Made in one order and taken apart in the reverse: name, disks, loops, machine, bus, controllers,
+ * services, control socket. A reset takes the processors out, has the bus forget the guest (VSPs let go
+ * of its memory), resets the machine and starts it again.
+ *
+ * An end is decided once, by end_vm(); it stops the loop, and cli_vm_destroy() does the rest.
+ */
+#include "cli/vm.h"
+
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/vm_private.h"
+#include "io/error.h"
+#include "vmbus/os.h"
+
+#ifndef LIS_VERSION
+#error "the build gives LIS_VERSION"
+#endif
+
+/* [policy] Between the crash registers and the reaction: the guest's text may come in a second write. */
+#define CRASH_SETTLE_NS 300000000ull
+
+static int fail(int code, char *error, const char *what, const char *why)
+{
+	snprintf(error, VM_ERROR_BYTES, "%s: %s", what, why);
+	return code;
+}
+
+struct io_loop *cli_vm_loop(struct vm *vm)
+{
+	return vm->loop;
+}
+
+struct machine *cli_vm_machine(struct vm *vm)
+{
+	return vm->machine;
+}
+
+bool cli_vm_is_paused(const struct vm *vm)
+{
+	return vm->phase == VM_PAUSED;
+}
+
+const char *cli_vm_end_text(enum vm_end end)
+{
+	switch (end) {
+	case VM_END_POWERED_OFF:
+		return "the guest powered off";
+	case VM_END_REBOOTED:
+		return "the guest asked for a reboot";
+	case VM_END_CRASHED:
+		return "the guest crashed";
+	case VM_END_KILLED:
+		return "killed";
+	case VM_END_FAILED:
+		return "the virtual machine failed";
+	}
+	return "ended";
+}
+
+/* ---- what the guest does ---- */
+
+static void end_vm(struct vm *vm, enum vm_end end)
+{
+	if (vm->phase == VM_ENDED)
+		return;
+	vm->phase = VM_ENDED;
+	vm->end = end;
+	io_timer_cancel(&vm->crash_settled);
+	machine_stop(vm->machine);
+	cli_vm_control_ended(vm);
+	io_loop_stop(vm->loop);
+}
+
+static void reset_finished(struct io_call *call)
+{
+	struct vm *vm = (struct vm *)((char *)call - offsetof(struct vm, reset_done));
+	char error[MACHINE_ERROR_BYTES] = "cannot start the processors";
+	int err;
+
+	if (vm->phase != VM_RESETTING)
+		return;
+	err = machine_reset(vm->machine, error);
+	if (!err)
+		err = machine_start(vm->machine);
+	if (err) {
+		os_log(OS_LOG_ERROR, "reset: %s", error);
+		end_vm(vm, VM_END_FAILED);
+		return;
+	}
+	vm->phase = VM_RUNNING;
+	cli_vm_services_resume(vm);
+}
+
+static void begin_reset(struct vm *vm)
+{
+	if (vm->phase == VM_RESETTING || vm->phase == VM_ENDED)
+		return;
+	vm->phase = VM_RESETTING;
+	vm->crash_pending = false;
+	io_timer_cancel(&vm->crash_settled);
+	machine_stop(vm->machine);
+	vm->reset_done.fn = reset_finished;
+	vmbus_host_reset(vm->host, &vm->reset_done);
+}
+
+/* The guest's text is any bytes; ours goes to terminals and into JSON. */
+static void copy_printable(char *to, size_t to_bytes, const char *from, size_t from_bytes)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < from_bytes && n + 1 < to_bytes; i++) {
+		char c = from[i];
+
+		if (c == '\r' || c == 0)
+			continue;
+		to[n++] = (c >= ' ' && c <= '~') || c == '\n' ? c : c == '\t' ? ' ' : '?';
+	}
+	to[n] = 0;
+}
+
+static void log_crash(const struct vm_crash *crash)
+{
+	const char *line = crash->message;
+
+	os_log(OS_LOG_ERROR, "the guest crashed on CPU %u: %llx %llx %llx %llx %llx", crash->vp,
+	       (unsigned long long)crash->parameters[0], (unsigned long long)crash->parameters[1],
+	       (unsigned long long)crash->parameters[2], (unsigned long long)crash->parameters[3],
+	       (unsigned long long)crash->parameters[4]);
+	while (*line) {
+		size_t bytes = strcspn(line, "\n");
+
+		if (bytes)
+			os_log(OS_LOG_ERROR, "guest: %.*s", (int)bytes, line);
+		line += bytes + (line[bytes] == '\n');
+	}
+}
+
+static void react_to_crash(struct vm *vm)
+{
+	vm->crash_pending = false;
+	switch (vm->config->on_crash) {
+	case VM_STOP:
+		end_vm(vm, VM_END_CRASHED);
+		break;
+	case VM_RESET:
+		begin_reset(vm);
+		break;
+	case VM_PAUSE:
+		if (cli_vm_pause(vm) == 0)
+			os_log(OS_LOG_WARNING, "paused, because the guest crashed");
+		break;
+	case VM_CONTINUE:
+		break;
+	}
+}
+
+static void crash_settled(struct io_timer *timer)
+{
+	react_to_crash((struct vm *)((char *)timer - offsetof(struct vm, crash_settled)));
+}
+
+static void crashed(struct vm *vm, const struct machine_crash *crash)
+{
+	struct vm_crash *record = &vm->crash;
+
+	record->any = true;
+	record->at_ns = io_loop_now_ns(vm->loop);
+	record->vp = crash->vp;
+	memcpy(record->parameters, crash->parameters, sizeof(record->parameters));
+	copy_printable(record->message, sizeof(record->message), crash->message,
+		       crash->message_bytes);
+	log_crash(record);
+	if (crash->message_bytes) {
+		react_to_crash(vm);
+		return;
+	}
+	vm->crash_pending = true;
+	vm->crash_settled.expired = crash_settled;
+	io_timer_set(&vm->crash_settled, vm->loop, record->at_ns + CRASH_SETTLE_NS);
+}
+
+static void machine_event(void *owner, const struct machine_event *event)
+{
+	struct vm *vm = owner;
+
+	if (vm->phase == VM_ENDED)
+		return;
+	/* What follows a crash is the crash's end, unless the guest was left to itself. */
+	if (vm->crash_pending && event->type != MACHINE_EVENT_CRASHED &&
+	    vm->config->on_crash == VM_STOP) {
+		end_vm(vm, VM_END_CRASHED);
+		return;
+	}
+	switch (event->type) {
+	case MACHINE_EVENT_POWERED_OFF:
+		end_vm(vm, VM_END_POWERED_OFF);
+		break;
+	case MACHINE_EVENT_RESET:
+		if (event->triple_fault)
+			os_log(OS_LOG_WARNING, "the guest reset itself by a triple fault");
+		if (vm->config->on_reboot == VM_STOP)
+			end_vm(vm, VM_END_REBOOTED);
+		else
+			begin_reset(vm);
+		break;
+	case MACHINE_EVENT_CRASHED:
+		crashed(vm, &event->crash);
+		break;
+	case MACHINE_EVENT_FAILED:
+		os_log(OS_LOG_ERROR, "%s", event->error);
+		end_vm(vm, VM_END_FAILED);
+		break;
+	}
+}
+
+/* ---- what users do ---- */
+
+int cli_vm_pause(struct vm *vm)
+{
+	int err;
+
+	if (vm->phase == VM_PAUSED)
+		return 0;
+	if (vm->phase != VM_RUNNING)
+		return -LIS_INVALID;
+	err = machine_pause(vm->machine);
+	if (err)
+		return err;
+	vm->phase = VM_PAUSED;
+	cli_vm_services_pause(vm);
+	return 0;
+}
+
+int cli_vm_resume(struct vm *vm)
+{
+	int err;
+
+	if (vm->phase == VM_RUNNING)
+		return 0;
+	if (vm->phase != VM_PAUSED)
+		return -LIS_INVALID;
+	if (machine_state(vm->machine) == MACHINE_STOPPED)
+		err = machine_start(vm->machine); /* --paused: it has not run yet */
+	else
+		err = machine_resume(vm->machine);
+	if (err)
+		return err;
+	vm->phase = VM_RUNNING;
+	cli_vm_services_resume(vm);
+	return 0;
+}
+
+int cli_vm_reset(struct vm *vm)
+{
+	if (vm->phase != VM_RUNNING && vm->phase != VM_PAUSED)
+		return -LIS_BUSY;
+	begin_reset(vm);
+	return 0;
+}
+
+void cli_vm_kill(struct vm *vm)
+{
+	end_vm(vm, VM_END_KILLED);
+}
+
+static void ask_answered(struct shutdown_request *request, enum shutdown_result result,
+			 uint32_t status)
+{
+	struct vm *vm = (struct vm *)((char *)request - offsetof(struct vm, ask));
+
+	vm->asking = false;
+	if (result != SHUTDOWN_ACCEPTED)
+		os_log(OS_LOG_WARNING, "shutdown: %s", shutdown_result_text(result));
+}
+
+void cli_vm_ask_shutdown(struct vm *vm)
+{
+	if (vm->asking)
+		return;
+	if (vm->phase == VM_PAUSED && cli_vm_resume(vm))
+		return;
+	vm->ask = (struct shutdown_request){ .kind = SHUTDOWN_POWER_OFF, .done = ask_answered };
+	if (vm->shutdown && shutdown_host_request(vm->shutdown, &vm->ask) == 0) {
+		vm->asking = true;
+		return;
+	}
+	os_log(OS_LOG_INFO, "the guest has no shutdown driver: pressing its power button");
+	machine_power_button(vm->machine);
+}
+
+/* ---- life ---- */
+
+static int open_images(struct vm *vm, char *error)
+{
+	for (size_t i = 0; i < vm->config->drive_count; i++) {
+		const struct vm_drive *drive = &vm->config->drives[i];
+		struct block_open_options options = {
+			.format = drive->format,
+			.read_only = drive->read_only,
+			.direct = drive->direct,
+		};
+		char why[BLOCK_ERROR_BYTES];
+		int err = block_open(drive->path, &options, &vm->images[i], why);
+
+		if (err) {
+			snprintf(error, VM_ERROR_BYTES, "%s", why);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static void close_images(struct vm *vm)
+{
+	for (size_t i = 0; i < vm->config->drive_count; i++) {
+		int err = block_close(vm->images[i]);
+
+		if (err)
+			os_log(OS_LOG_ERROR, "%s: closing failed: %s", vm->config->drives[i].path,
+			       lis_error_text(err));
+	}
+}
+
+/* One for each virtual CPU that can have channels of its own, but leave a host CPU for the guest. */
+static size_t wanted_io_loops(const struct vm_config *config)
+{
+	cpu_set_t set;
+	size_t cpus = sched_getaffinity(0, sizeof(set), &set) ? 1 : (size_t)CPU_COUNT(&set);
+	size_t count = cpus > 1 ? cpus - 1 : 1;
+
+	if (count > config->cpus)
+		count = config->cpus;
+	return count < VM_IO_LOOPS_MAX ? count : VM_IO_LOOPS_MAX;
+}
+
+static const char *const loop_errors = "io_uring is not to be had here (see kernel.io_uring_disabled)";
+
+static int start_loops(struct vm *vm, char *error)
+{
+	size_t count = wanted_io_loops(vm->config);
+
+	for (size_t i = 0; i < count; i++) {
+		char name[16];
+		struct io_loop_config config = { .name = name, .poll_max_ns = IO_LOOP_POLL_NS };
+		int err;
+
+		snprintf(name, sizeof(name), "lis-io%zu", i);
+		err = io_loop_create(&config, &vm->io_loops[i]);
+		if (!err) {
+			vm->io_loop_count = i + 1;
+			err = io_loop_start(vm->io_loops[i]);
+		}
+		if (err)
+			return fail(err, error, "I/O thread",
+				    err == -LIS_DENIED ? loop_errors : lis_error_text(err));
+	}
+	return 0;
+}
+
+static int make_machine(struct vm *vm, char *error)
+{
+	const struct vm_config *config = vm->config;
+	struct machine_config machine = {
+		.loop = vm->loop,
+		.memory_bytes = config->memory_bytes,
+		.cpus = config->cpus,
+		.topology = config->topology,
+		.kernel_path = config->kernel_path,
+		.initrd_path = config->initrd_path,
+		.cmdline = config->cmdline,
+		.console = config->console,
+		.event = machine_event,
+		.owner = vm,
+	};
+	char why[MACHINE_ERROR_BYTES];
+	int err = machine_create(&machine, &vm->machine, why);
+
+	if (err)
+		snprintf(error, VM_ERROR_BYTES, "%s", why);
+	return err;
+}
+
+static void leaver_gone(struct io_call *call)
+{
+	((struct vm_leaver *)call)->vm->leaving--;
+}
+
+static struct io_call *leave(struct vm *vm, struct vm_leaver *leaver)
+{
+	leaver->vm = vm;
+	leaver->gone.fn = leaver_gone;
+	vm->leaving++;
+	return &leaver->gone;
+}
+
+static int attach_disks(struct vm *vm, char *error)
+{
+	for (size_t i = 0; i < vm->config->drive_count; i++) {
+		const struct vm_drive *drive = &vm->config->drives[i];
+		struct scsi_disk_config config = {
+			.device = vm->images[i],
+			.transfer_bytes_max = STORVSP_TRANSFER_BYTES_MAX,
+		};
+		struct storvsp_address address = { .lun = (uint8_t)drive->lun };
+		int err = scsi_disk_create(&config, &vm->disks[i]);
+
+		if (!err)
+			err = storvsp_lun_add(vm->controllers[drive->controller], address,
+					      vm->disks[i]);
+		if (err)
+			return fail(err, error, drive->path, lis_error_text(err));
+	}
+	return 0;
+}
+
+static int make_controllers(struct vm *vm, char *error)
+{
+	for (uint32_t i = 0; i < vm->config->controller_count; i++) {
+		char name[16];
+		struct storvsp_config config = {
+			.name = name,
+			.instance_id = storvsp_instance_id(i),
+			/* Guests ask for as many as their driver finds useful. */
+			.sub_channels_max = (uint16_t)(vm->config->cpus - 1),
+			.bus_loop = vm->loop,
+			.loops = vm->io_loops,
+			.loop_count = vm->io_loop_count,
+		};
+		int err;
+
+		snprintf(name, sizeof(name), "scsi%u", i);
+		err = storvsp_create(vm->host, &config, &vm->controllers[i]);
+		if (err)
+			return fail(err, error, name, lis_error_text(err));
+	}
+	return attach_disks(vm, error);
+}
+
+static int make_bus(struct vm *vm, char *error)
+{
+	struct vmbus_host_config config = {
+		.partition = machine_partition(vm->machine),
+		.loop = vm->loop,
+		.version_max = vm->config->vmbus_version_max,
+	};
+	int err = vmbus_host_create(&config, &vm->host);
+
+	if (err)
+		return fail(err, error, "VMBus", lis_error_text(err));
+	err = make_controllers(vm, error);
+	return err ? err : cli_vm_services_start(vm, error);
+}
+
+static int make_control(struct vm *vm, char *error)
+{
+	struct control_server_config config = {
+		.loop = vm->loop,
+		.socket_path = vm->claim.socket_path,
+		.vm_name = vm->config->name,
+		.version = LIS_VERSION,
+		.handle = cli_vm_control_handle,
+		.owner = vm,
+	};
+	char why[CONTROL_ERROR_BYTES];
+	int err = control_server_create(&config, &vm->control, why);
+
+	if (err)
+		snprintf(error, VM_ERROR_BYTES, "%s", why);
+	return err;
+}
+
+static int take_name(struct vm *vm, char *error)
+{
+	char why[REGISTRY_ERROR_BYTES];
+	int err = registry_claim(vm->config->name, &vm->claim, why);
+
+	if (err)
+		snprintf(error, VM_ERROR_BYTES, "%s", why);
+	return err;
+}
+
+int cli_vm_create(const struct vm_config *config, struct vm **out_vm, char *error)
+{
+	struct io_loop_config loop = { .name = "lis" };
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int err;
+
+	if (!vm)
+		return fail(-LIS_NOMEM, error, config->name, "out of memory");
+	vm->config = config;
+	vm->claim.lock_fd = -1;
+	err = io_loop_create(&loop, &vm->loop);
+	if (err)
+		fail(err, error, "event loop",
+		     err == -LIS_DENIED ? loop_errors : lis_error_text(err));
+	err = err ? err : take_name(vm, error);
+	err = err ? err : open_images(vm, error);
+	err = err ? err : make_machine(vm, error);
+	err = err ? err : start_loops(vm, error);
+	err = err ? err : make_bus(vm, error);
+	err = err ? err : make_control(vm, error);
+	if (err) {
+		cli_vm_destroy(vm);
+		return err;
+	}
+	*out_vm = vm;
+	return 0;
+}
+
+enum vm_end cli_vm_run(struct vm *vm)
+{
+	vm->started_ns = io_loop_now_ns(vm->loop);
+	if (vm->config->start_paused) {
+		vm->phase = VM_PAUSED;
+		cli_vm_services_pause(vm);
+	} else if (machine_start(vm->machine) == 0) {
+		vm->phase = VM_RUNNING;
+	} else {
+		os_log(OS_LOG_ERROR, "cannot start the processors");
+		return VM_END_FAILED;
+	}
+	io_loop_run(vm->loop);
+	return vm->end;
+}
+
+/* Every device off the bus, with the loops still turning. */
+static void leave_bus(struct vm *vm)
+{
+	cli_vm_services_stop(vm);
+	for (uint32_t i = 0; i < vm->config->controller_count; i++)
+		if (vm->controllers[i])
+			storvsp_destroy(vm->controllers[i], leave(vm, &vm->controllers_leaver[i]));
+	control_server_destroy(vm->control, leave(vm, &vm->control_leaver));
+	while (vm->leaving)
+		io_loop_turn(vm->loop, true);
+}
+
+void cli_vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm->phase = VM_ENDED;
+	if (vm->machine)
+		machine_stop(vm->machine);
+	if (vm->loop)
+		leave_bus(vm);
+	for (size_t i = 0; i < vm->io_loop_count; i++)
+		io_loop_join(vm->io_loops[i]);
+	vmbus_host_destroy(vm->host);
+	machine_destroy(vm->machine);
+	for (size_t i = 0; i < vm->config->drive_count; i++)
+		scsi_disk_destroy(vm->disks[i]);
+	close_images(vm);
+	for (size_t i = 0; i < vm->io_loop_count; i++)
+		io_loop_destroy(vm->io_loops[i]);
+	io_loop_destroy(vm->loop);
+	registry_release(&vm->claim);
+	free(vm);
+}

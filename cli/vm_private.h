@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What the files of struct vm share: vm.c (life), vm_services.c, vm_control.c (commands), vm_status.c. */
+#ifndef OPENLIS_CLI_VM_PRIVATE_H
+#define OPENLIS_CLI_VM_PRIVATE_H
+
+#include "cli/vm.h"
+#include "control/registry.h"
+#include "control/server.h"
+#include "services/heartbeat_host.h"
+#include "services/timesync_host.h"
+#include "storage/storvsp.h"
+#include "vmbus/host.h"
+
+#define VM_IO_LOOPS_MAX 4u /* [policy] more threads than disks can use only cost memory */
+
+enum vm_phase {
+	VM_READY,     /* made, never started */
+	VM_RUNNING,
+	VM_PAUSED,
+	VM_RESETTING,
+	VM_ENDED,
+};
+
+enum vm_service_state {
+	VM_SERVICE_OFF,
+	VM_SERVICE_ON,
+	VM_SERVICE_LEAVING, /* rescinded, not through yet */
+};
+
+struct vm_service {
+	struct vm *vm;
+	enum vm_service_id id;
+	enum vm_service_state state;
+	bool wanted;
+	struct io_call gone;   /* VM_SERVICE_LEAVING */
+	struct io_timer retry; /* the guest has not let go of its last instance yet */
+};
+
+/* The last crash the guest reported. */
+struct vm_crash {
+	bool any;
+	uint64_t at_ns; /* of the loop's clock */
+	uint32_t vp;
+	uint64_t parameters[5];
+	char message[MACHINE_CRASH_MESSAGE_BYTES_MAX + 1]; /* printable ASCII and newlines */
+};
+
+struct vm_leaver {
+	struct io_call gone;
+	struct vm *vm;
+};
+
+struct vm_waiter {
+	struct control_request *request;
+	struct vm_waiter *next;
+};
+
+struct vm {
+	const struct vm_config *config;
+	struct io_loop *loop;
+	struct io_loop *io_loops[VM_IO_LOOPS_MAX];
+	size_t io_loop_count;
+	struct registry_claim claim;
+	struct block_device *images[VM_DRIVES_MAX];
+	struct scsi_disk *disks[VM_DRIVES_MAX];
+	struct machine *machine;
+	struct vmbus_host *host;
+	struct storvsp *controllers[VM_CONTROLLERS_MAX];
+
+	struct vm_service services[VM_SERVICE_COUNT];
+	struct heartbeat_host *heartbeat;
+	struct shutdown_host *shutdown;
+	struct timesync_host *timesync;
+	struct shutdown_request ask; /* cli_vm_ask_shutdown() */
+	bool asking;
+
+	struct control_server *control;
+	struct vm_waiter *waiters;
+
+	enum vm_phase phase;
+	enum vm_end end;
+	uint64_t started_ns;
+	struct io_call reset_done;
+	struct vm_crash crash;
+	struct io_timer crash_settled;
+	bool crash_pending;   /* reaction to a crash is due when it is settled */
+
+	size_t leaving;       /* what was told to go and has not gone yet */
+	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX], control_leaver;
+};
+
+/* ---- vm_services.c ---- */
+
+/** cli_vm_services_start() - Offer all but those switched off. Return: 0 or an error of the bus. */
+int cli_vm_services_start(struct vm *vm, char *error) LIS_MUST_USE;
+
+/** cli_vm_services_stop() - Rescind all; vm->leaving counts them. */
+void cli_vm_services_stop(struct vm *vm);
+
+/** cli_vm_service_want() - Switch one on or off, now or as soon as the guest allows. */
+void cli_vm_service_want(struct vm *vm, enum vm_service_id id, bool wanted);
+
+void cli_vm_services_pause(struct vm *vm);
+void cli_vm_services_resume(struct vm *vm);
+
+/* ---- vm_control.c ---- */
+
+/** cli_vm_control_handle() - A command from the control socket. @owner: struct vm */
+void cli_vm_control_handle(void *owner, struct control_request *request, const char *command,
+		       struct json_object *arguments);
+
+/** cli_vm_control_ended() - Tell all who wait for the end. */
+void cli_vm_control_ended(struct vm *vm);
+
+/* ---- vm_status.c ---- */
+
+/** cli_vm_status_json() - Everything `lis status` shows. Return: an object, the caller's. */
+struct json_object *cli_vm_status_json(struct vm *vm);
+
+/** cli_vm_phase_text() - "running", "paused", ... */
+const char *cli_vm_phase_text(enum vm_phase phase);
+
+#endif
