@@ -33,7 +33,10 @@ struct vmbus_device_ops {
 	/**
 	 * @receive: there may be packets from the guest. Takes what is there (in bounded batches).
 	 * Returns true if there was anything. Called again after every signal, while the loop
-	 * polls, and when to_guest has room again after a write came back with -LIS_FULL.
+	 * polls, and when to_guest has room again after a write came back with -LIS_FULL. A device
+	 * that has to leave packets where they are (no memory, too many requests) returns false
+	 * without having seen -LIS_EMPTY: it is called again in the loop's next turn, and the loop
+	 * may sleep until something of the device's own wakes it.
 	 */
 	bool (*receive)(struct vmbus_channel *channel);
 	/**
@@ -48,6 +51,7 @@ struct vmbus_device_config {
 	const char *name;           /* for status and log: "scsi0", "heartbeat"; copied */
 	struct guid interface_id;
 	struct guid instance_id;    /* unique on the bus */
+	uint32_t order;             /* among devices of one interface; then by instance_id */
 	uint16_t offer_flags;       /* VMBUS_OFFER_* */
 	uint16_t mmio_megabytes;
 	uint16_t mmio_megabytes_optional;
@@ -82,7 +86,8 @@ struct vmbus_channel {
 struct vmbus_host_config {
 	struct partition *partition;
 	struct io_loop *loop;           /* the bus loop */
-	uint32_t version_max;           /* 0: newest; applied from the second contact on if firmware booted */
+	uint32_t version_max;           /* 0: newest */
+	bool firmware_first;            /* version_max applies when the first to connect has left */
 };
 
 /** vmbus_host_create() - A bus without devices. Sets partition->listener. Return: 0, -LIS_NOMEM. */

@@ -73,6 +73,7 @@ struct vmbus_server_open {
 
 /* One range of a GPADL. */
 struct vmbus_server_range {
+	uint32_t range_count; /* of the whole GPADL */
 	uint32_t byte_count, byte_offset;
 	uint32_t pfn_count;
 	const uint64_t *pfns;
@@ -284,7 +285,8 @@ void vmbus_server_rescind(struct vmbus_server *server, struct vmbus_server_chann
  * @server: the server
  * @channel: any; nothing happens where it is not open
  *
- * The guest is not told. It may close the channel and open it again.
+ * The guest is not told. It may close the channel and open it again. Counts as a violation; the caller
+ * knows and logs what it was.
  */
 void vmbus_server_break(struct vmbus_server *server, struct vmbus_server_channel *channel);
 

@@ -131,8 +131,7 @@ void vmbus_server_break(struct vmbus_server *server, struct vmbus_server_channel
 {
 	if (channel->state != VMBUS_SERVER_CHANNEL_OPEN)
 		return;
-	server_violation(server, "channel closed, its guest end broke the device's protocol",
-			 channel->id);
+	server->counters.violations++;
 	rescind_sub_channels(server, channel);
 	close_device_side(server, channel);
 	server_settle(server);
@@ -154,13 +153,17 @@ static int start_open(struct vmbus_server *server, struct vmbus_server_channel *
 	if (vmbus_server_gpadl_get(server, channel, open->ring_gpadl_id, 0, &ring)) {
 		server_violation(server, "open refused, its ring is no GPADL", open->ring_gpadl_id);
 		err = -LIS_INVALID;
-	} else if (ring.byte_offset != 0 || ring.byte_count % HV_PAGE_BYTES != 0 ||
+	} else if (ring.range_count != 1 || ring.byte_offset != 0 ||
+		   ring.byte_count % HV_PAGE_BYTES != 0 ||
 		   offset < VMBUS_SERVER_RING_PAGES_MIN || offset > ring.pfn_count ||
 		   ring.pfn_count - offset < VMBUS_SERVER_RING_PAGES_MIN) {
 		server_violation(server, "open refused, no two rings in their GPADL", offset);
 		err = -LIS_INVALID;
 	} else {
 		err = server->ops->open_channel(server->port, channel, &channel->open, &ring);
+		if (err)
+			server_violation(server, "open refused, no use can be made of its rings",
+					 (uint32_t)-err);
 	}
 	if (err) {
 		channel->state = VMBUS_SERVER_CHANNEL_IDLE;

@@ -303,6 +303,7 @@ int vmbus_server_gpadl_get(struct vmbus_server *server, struct vmbus_server_chan
 			return -LIS_NOTFOUND; /* not reached: all ranges were checked when complete */
 	gpadl->refs++;
 	*out_range = (struct vmbus_server_range){
+		.range_count = gpadl->range_count,
 		.byte_count = run.byte_count,
 		.byte_offset = run.byte_offset,
 		.pfn_count = run.pfn_count,
