@@ -254,6 +254,18 @@ int loopback_serve(struct partition *partition, int *out_fd)
 	return 0;
 }
 
+void loopback_unserve(struct partition *partition)
+{
+	struct loopback *loopback = loopback_of(partition);
+
+	if (loopback->serve_fd < 0)
+		return;
+	shutdown(loopback->serve_fd, SHUT_RDWR);
+	pthread_join(loopback->server, NULL);
+	close(loopback->serve_fd);
+	loopback->serve_fd = -1;
+}
+
 /* Life. */
 
 static int make_memory(struct loopback *loopback, uint64_t memory_bytes)
@@ -349,11 +361,7 @@ void loopback_destroy(struct partition *partition)
 
 	if (!partition)
 		return;
-	if (loopback->serve_fd >= 0) {
-		shutdown(loopback->serve_fd, SHUT_RDWR);
-		pthread_join(loopback->server, NULL);
-		close(loopback->serve_fd);
-	}
+	loopback_unserve(partition);
 	for (uint32_t i = 0; i < partition->slot_count; i++)
 		munmap(partition->slots[i].hva, partition->slots[i].bytes);
 	if (loopback->shared)

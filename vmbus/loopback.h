@@ -52,14 +52,22 @@ void loopback_destroy(struct partition *partition);
 
 /**
  * loopback_serve() - Open the partition to a guest end in another process.
- * @partition: from loopback_create(); served once at most, with the listener set
+ * @partition: from loopback_create(); not served now, with the listener set
  * @out_fd: the guest's end of a socket; hand it over by fork() or SCM_RIGHTS, then close it here
  *
- * A thread answers until the other end is closed or the partition is destroyed.
+ * A thread answers until the other end is closed, loopback_unserve() or loopback_destroy().
  *
  * Return: 0, -LIS_NOMEM, -LIS_BUSY (served already).
  */
 int loopback_serve(struct partition *partition, int *out_fd) LIS_MUST_USE;
+
+/**
+ * loopback_unserve() - Part from the guest end in another process; no call of the listener follows.
+ * @partition: served or not; it may be served again
+ *
+ * Due before the bus is destroyed: the thread stands for the guest's VPs.
+ */
+void loopback_unserve(struct partition *partition);
 
 /* The guest's end. Calls from several threads at once are fine, but for pages. */
 
