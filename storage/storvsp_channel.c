@@ -135,6 +135,7 @@ static void answer(struct storvsp_request *request)
 	}
 	if (!ch->backlog)
 		err = send_answer(request);
+	ch->unflushed = true; /* also where it was full: the guest must hear that we wait for room */
 	if (err == -LIS_FULL) {
 		request->next = NULL;
 		*ch->backlog_end = request;
@@ -143,7 +144,6 @@ static void answer(struct storvsp_request *request)
 	}
 	if (err)
 		ch->broken = true;
-	ch->unflushed = true;
 	give_back(request);
 }
 
@@ -158,12 +158,12 @@ static void send_rescan(struct storvsp_channel *ch)
 	if (ch->closing || ch->broken || ch->backlog)
 		return;
 	err = vmbus_channel_send(ch->channel, VMBUS_PACKET_IN_BAND, 0, false, &iov, 1);
+	ch->unflushed = true;
 	if (err == -LIS_FULL)
 		return;
 	if (err)
 		ch->broken = true;
 	ch->rescan_due = false;
-	ch->unflushed = true;
 }
 
 void storvsp_channel_rescan(struct storvsp_channel *ch)
