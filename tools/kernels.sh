@@ -15,31 +15,37 @@
 
 cache=${OPENLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/openlis}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# shellcheck disable=SC2034 # for the scripts that source this one
 kernel_series=(6.1 6.12 7)
 
 # The caller's own trouble ends in 125, as no command's status usually does.
 die()  { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 125; }
 note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
+# The programs of administrators are ours too.
+PATH=$PATH:/usr/sbin:/sbin
+
 # need PROGRAM:PACKAGE... - install the packages whose program is not there.
 need() {
 	local item missing=()
 	for item; do
-		PATH=$PATH:/usr/sbin:/sbin command -v "${item%%:*}" >/dev/null || missing+=("${item#*:}")
+		command -v "${item%%:*}" >/dev/null || missing+=("${item#*:}")
 	done
 	((${#missing[@]})) || return 0
 	[ "$(id -u)" = 0 ] || die "missing: ${missing[*]} (as root: apt-get install ${missing[*]})"
 	note "installing ${missing[*]}"
-	apt_install "${missing[@]}" || { apt-get update && apt_install "${missing[@]}"; } >&2 ||
+	install_packages "${missing[@]}" || { apt-get update -qq >&2 && install_packages "${missing[@]}"; } ||
 		die "cannot install ${missing[*]}"
 }
 
-apt_install() {
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >&2
+install_packages() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \
+		install --no-install-recommends "$@" >&2
 }
 
 # archive LABEL - print the address of Debian's archive as the machine's own apt has it.
 archive() {
+	# shellcheck disable=SC2016 # apt's variable
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" |
 		head -n 1
 }
@@ -138,7 +144,7 @@ kernel_unpack() (
 	[ ! -d tree/usr/lib/modules ] || mv tree/usr/lib tree/lib
 	mv tree/lib/modules/"$version" out/lib/modules/
 	mv tree/boot/vmlinuz-* out/vmlinuz 2>/dev/null || mv out/lib/modules/"$version"/vmlinuz out/
-	PATH=$PATH:/usr/sbin:/sbin depmod -b out "$version"
+	depmod -b out "$version"
 	vmlinux out/vmlinuz >out/vmlinux
 	chmod 755 out
 	mv out "$cache/kernels/$version"
@@ -174,7 +180,7 @@ module_files() {
 	local folder=$1 version
 	shift
 	version=$(basename "$folder"/lib/modules/*)
-	PATH=$PATH:/usr/sbin:/sbin modprobe -d "$folder" -S "$version" -C /dev/null --show-depends -a "$@" |
+	modprobe -d "$folder" -S "$version" -C /dev/null --show-depends -a "$@" |
 		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
 }
 
