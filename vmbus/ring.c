@@ -165,7 +165,7 @@ bool vmbus_ring_reader_publish(struct vmbus_ring_reader *reader)
 	wanted = os_load_acquire(reader->control->pending_send_bytes);
 	if (unlikely(wanted)) {
 		wanted = wanted_bytes(wanted, reader->data_bytes);
-		/* A writer that waits had exposed all it has before it said so, and adds nothing. */
+		/* A writer that waits had exposed all it has by then, and adds nothing. */
 		if (!reader_refresh(reader))
 			return false;
 		return free_bytes(reader->cached_in, old_out, reader->data_bytes) < wanted &&
