@@ -436,6 +436,35 @@ static void data_moves_to_and_from_odd_places(void **state)
 	assert_memory_equal(f->memory.bytes + 256 * 512 + 9216, f->data + 40 * 4096 + 4000, 1024);
 }
 
+static void pages_may_come_in_any_order(void **state)
+{
+	static const uint32_t order[] = { 9, 4, 5, 2 };
+	struct fixture *f = *state;
+	const struct storvsc_packet packet = srb(CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 28, 0), 1, 14336);
+	struct vmbus_piece piece = { &packet, sizeof(packet) };
+	struct vmbus_head_builder builder;
+	struct vmbus_packet_out out;
+	struct storvsp_reply reply;
+	uint64_t head[16], pfns[4];
+
+	open_ready(f, STORVSC_VERSION_THRESHOLD);
+	memset(f->data, 0xaa, 16 * 4096);
+	for (int i = 0; i < 4; i++)
+		pfns[i] = (f->data_gpa.value >> HV_PAGE_SHIFT) + order[i];
+	assert_int_equal(vmbus_gpa_head_begin(&builder, head, sizeof(head)), 0);
+	assert_int_equal(vmbus_gpa_head_add(&builder, 14336, 1024, pfns), 0);
+	out = vmbus_packet_gpa_direct(1, &builder, &piece, 1);
+	assert_int_equal(storvsp_guest_write(&f->channel, &out), 0);
+	reply = wait_reply(&f->channel, 1);
+	assert_srb(&reply, STORVSC_SRB_SUCCESS, SCSI_GOOD, 14336);
+	assert_int_equal(f->data[9 * 4096 + 1023], 0xaa);
+	assert_disk_pattern(f->data + 9 * 4096 + 1024, 0, 3072);
+	assert_disk_pattern(f->data + 4 * 4096, 3072, 8192);
+	assert_disk_pattern(f->data + 2 * 4096, 3072 + 8192, 3072);
+	assert_int_equal(f->data[2 * 4096 + 3072], 0xaa);
+	assert_int_equal(f->data[6 * 4096], 0xaa);
+}
+
 static void the_largest_transfer_fits_and_no_larger_one(void **state)
 {
 	struct fixture *f = *state;
@@ -473,7 +502,9 @@ static void memory_beyond_the_command_is_left_alone(void **state)
 
 static void memory_the_guest_does_not_have_fails_the_command(void **state)
 {
-	static const uint64_t nowhere[] = { 0, 0xff, 0x90000, UINT64_MAX >> 12, UINT64_MAX };
+	/* The last one would be the first page of memory, were it cut to 64 bits as an address. */
+	static const uint64_t nowhere[] = { 0, 0xff, 0x90000, UINT64_MAX >> 12, UINT64_MAX,
+					    (1ull << 52) + 0x100 };
 	struct fixture *f = *state;
 	const struct storvsc_packet packet = srb(CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0), 1, 8192);
 	struct vmbus_piece piece = { &packet, sizeof(packet) };
@@ -640,6 +671,31 @@ static void answers_wait_in_order_while_the_guests_ring_is_full(void **state)
 		assert_int_equal(reply.id, got + 1);
 		got++;
 	}
+}
+
+static void no_answer_overtakes_those_that_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct storvsc_packet tur = srb(CDB(0x00, 0, 0, 0, 0, 0), 2, 0);
+	struct storvsp_reply reply;
+	unsigned sent = 0, got = 0;
+
+	open_ready(f, STORVSC_VERSION_THRESHOLD);
+	f->memory.hold = true;
+	assert_int_equal(send_transfer(f, &f->channel, 1000000, SCSI_READ_10, 0, 1, 0), 0);
+	while (!storvsp_guest_send(&f->channel, sent + 1, &tur, sizeof(tur))) {
+		sent++;
+		settle(f);
+	}
+	/* There is room again, but nobody has looked yet, when the last command ends. */
+	while (!storvsp_guest_receive(&f->channel, &reply))
+		assert_int_equal(reply.id, ++got);
+	memory_block_release(&f->memory, 1);
+	for (unsigned waiting = 0; waiting < QUEUE_DEPTH - 1; waiting++)
+		wait_reply(&f->channel, ++got);
+	wait_reply(&f->channel, 1000000);
+	while (got < sent)
+		wait_reply(&f->channel, ++got);
 }
 
 static void counters_are_kept_for_each_lun(void **state)
@@ -1066,6 +1122,7 @@ int main(void)
 		T(properties_follow_the_version),
 		T(answers_are_as_long_as_questions),
 		T(data_moves_to_and_from_odd_places),
+		T(pages_may_come_in_any_order),
 		T(the_largest_transfer_fits_and_no_larger_one),
 		T(memory_beyond_the_command_is_left_alone),
 		T(memory_the_guest_does_not_have_fails_the_command),
@@ -1074,6 +1131,7 @@ int main(void)
 		T(report_luns_knows_each_target),
 		T(more_packets_than_requests_wait_in_the_ring),
 		T(answers_wait_in_order_while_the_guests_ring_is_full),
+		T(no_answer_overtakes_those_that_wait),
 		T(counters_are_kept_for_each_lun),
 		T(the_guest_hears_of_luns_from_4_2_on),
 		T(a_lun_in_use_goes_when_its_commands_have_ended),
