@@ -177,11 +177,13 @@ kernel_folder() {
 # module_files FOLDER MODULE... - print the files of the modules and of what they need, in the order
 # of loading, each once. Modules that are built in print nothing.
 module_files() {
-	local folder=$1 version
+	local folder=$1 version module lines=''
 	shift
 	version=$(basename "$folder"/lib/modules/*)
-	modprobe -d "$folder" -S "$version" -C /dev/null --show-depends -a "$@" |
-		awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
+	for module; do
+		lines+=$(modprobe -d "$folder" -S "$version" -C /dev/null --show-depends "$module")$'\n' || return
+	done
+	awk '$1 == "insmod" && !seen[$2]++ { print $2 }' <<<"$lines"
 }
 
 # unpacked FILE - print a module's bytes, whatever it is packed with: a plain file loads fastest.
