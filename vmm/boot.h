@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Direct boot of a Linux kernel: puts bzImage, initrd, command line and boot parameters into guest
+ * Direct boot of a Linux kernel: puts kernel, initrd, command line and boot parameters into guest
  * memory and says how processor 0 starts (64-bit entry, identity-mapped).
  */
 #ifndef OPENLIS_VMM_BOOT_H
@@ -40,7 +40,7 @@ struct boot_entry {
 /**
  * boot_load() - Load a kernel into zeroed guest memory.
  * @error: on failure one line that names the file and the reason
- * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_FORMAT (no bzImage, too old), -LIS_NOSPACE (does not fit),
+ * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_FORMAT (no kernel, too old), -LIS_NOSPACE (does not fit),
  * -LIS_INVALID (command line too long), -LIS_IO.
  */
 int boot_load(const struct partition *partition, const struct boot_config *config,

@@ -112,6 +112,7 @@ struct machine {
 	struct rtc rtc;
 	struct reset reset;
 	struct io_call output_call, input_call;
+	struct io_timer output_timer;
 	atomic_bool output_called, input_called;
 	bool output_blocked; /* the owner takes no more for now */
 	pthread_mutex_t coalesced_lock;

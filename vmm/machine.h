@@ -86,7 +86,7 @@ struct machine_config {
 	uint64_t memory_bytes;           /* whole MiB */
 	uint32_t cpus;
 	struct machine_topology topology;
-	const char *kernel_path;         /* bzImage; paths are copied */
+	const char *kernel_path;         /* bzImage or vmlinux; paths are copied */
 	const char *initrd_path;         /* NULL: none */
 	const char *cmdline;             /* NULL: none */
 	struct machine_console console;
