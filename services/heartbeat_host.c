@@ -23,6 +23,7 @@ struct heartbeat_host {
 	struct ic_host ic; /* first: ops get a pointer to it */
 	struct io_timer timer;
 	bool paused;
+	bool held_back; /* the last one did not fit into the ring */
 	uint64_t sequence;
 	uint64_t last_sign_ns; /* answer, or start of the wait for the first one */
 	uint64_t lost;
@@ -41,9 +42,12 @@ static void send_beat(struct heartbeat_host *heartbeat)
 {
 	struct heartbeat_message message = { .sequence = heartbeat->sequence + 1 };
 
-	/* A full ring is the guest's silence: the next period counts it. */
-	if (ic_host_request(&heartbeat->ic, &message, sizeof(message)) == 0)
+	int err = ic_host_request(&heartbeat->ic, &message, sizeof(message));
+
+	if (!err)
 		heartbeat->sequence++;
+	/* A full ring is the guest's silence, too. */
+	heartbeat->held_back = err == -LIS_FULL;
 }
 
 static void count_lost(struct heartbeat_host *heartbeat)
@@ -68,7 +72,7 @@ static void period_over(struct io_timer *timer)
 		(struct heartbeat_host *)((char *)timer - offsetof(struct heartbeat_host, timer));
 
 	arm(heartbeat);
-	if (heartbeat->ic.in_flight)
+	if (heartbeat->ic.in_flight || heartbeat->held_back)
 		count_lost(heartbeat);
 	if (!heartbeat->ic.in_flight)
 		send_beat(heartbeat);
@@ -80,6 +84,7 @@ static void ready(struct ic_host *ic)
 
 	heartbeat->last_sign_ns = io_loop_now_ns(ic->loop);
 	heartbeat->lost_in_a_row = 0;
+	heartbeat->held_back = false;
 	heartbeat->application = HEARTBEAT_APPLICATION_UNKNOWN;
 	if (heartbeat->paused)
 		return;
