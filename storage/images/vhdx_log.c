@@ -32,6 +32,7 @@ struct spot {
 	uint64_t sequence;
 	uint32_t length_bytes; /* 0: no valid entry starts here */
 	uint32_t tail_bytes;
+	uint64_t flushed_bytes; /* length the file durably had */
 };
 
 struct log {
@@ -143,7 +144,8 @@ static int look_at(struct log *log, uint32_t at_bytes, struct spot *spot)
 		return 0;
 	*spot = (struct spot){ .sequence = entry.sequence_number,
 			       .length_bytes = entry.entry_length_bytes,
-			       .tail_bytes = entry.tail_bytes };
+			       .tail_bytes = entry.tail_bytes,
+			       .flushed_bytes = entry.flushed_file_offset_bytes };
 	return 0;
 }
 
@@ -274,15 +276,11 @@ static int replay_descriptor(struct log *log, const struct vhdx_log_descriptor *
 	return result ? replay_failed(log, result) : 0;
 }
 
-/* The file must be as long as the entry says it was, and gets as long as it says it shall be. */
+/* The file gets as long as the entry says it shall be. */
 static int replay_length(struct log *log, const struct vhdx_log_entry *entry)
 {
 	struct vhdx *vhdx = log->vhdx;
 
-	if (entry->flushed_file_offset_bytes > vhdx->file_bytes)
-		return vhdx_damaged(vhdx, "it was cut off (%llu bytes are there, %llu were)",
-				    (unsigned long long)vhdx->file_bytes,
-				    (unsigned long long)entry->flushed_file_offset_bytes);
 	if (entry->last_file_offset_bytes <= vhdx->file_bytes)
 		return 0;
 	if (entry->last_file_offset_bytes > VHDX_DISK_BYTES_MAX * 2)
@@ -363,21 +361,42 @@ out_empty:
 	return 0;
 }
 
+/* The entry behind the one at @at_bytes. */
+static uint32_t next_entry(const struct log *log, uint32_t at_bytes)
+{
+	return (uint32_t)(((uint64_t)at_bytes + log->spots[at_bytes / SECTOR].length_bytes) % log->bytes);
+}
+
+/* Was the file ever known to be longer than it is? Asked before replay makes it longer itself. */
+static int check_length(struct log *log, uint32_t tail_bytes, uint32_t head_bytes)
+{
+	struct vhdx *vhdx = log->vhdx;
+
+	for (uint32_t at_bytes = tail_bytes;; at_bytes = next_entry(log, at_bytes)) {
+		uint64_t flushed_bytes = log->spots[at_bytes / SECTOR].flushed_bytes;
+
+		if (flushed_bytes > vhdx->file_bytes)
+			return vhdx_damaged(vhdx, "it was cut off (%llu bytes are there, %llu were)",
+					    (unsigned long long)vhdx->file_bytes,
+					    (unsigned long long)flushed_bytes);
+		if (at_bytes == head_bytes)
+			return 0;
+	}
+}
+
 static int replay(struct log *log, uint32_t head_bytes)
 {
 	uint32_t at_bytes = log->spots[head_bytes / SECTOR].tail_bytes, entries = 0;
-	int result;
+	int result = check_length(log, at_bytes, head_bytes);
 
-	for (;;) {
+	for (; !result; at_bytes = next_entry(log, at_bytes)) {
 		result = replay_entry(log, at_bytes);
-		if (result)
-			return result;
 		entries++;
 		if (at_bytes == head_bytes)
 			break;
-		at_bytes = (uint32_t)(((uint64_t)at_bytes + log->spots[at_bytes / SECTOR].length_bytes) %
-				      log->bytes);
 	}
+	if (result)
+		return result;
 	os_log(OS_LOG_INFO, "%s: was not closed; replayed %u entries of its log%s", log->vhdx->path,
 	       entries, log->vhdx->read_only ? " in memory" : "");
 	return finish_replay(log);
