@@ -197,25 +197,26 @@ static int write_object(struct control_client *client, struct json_object *objec
 			int64_t deadline_ms, char *error)
 {
 	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
-	size_t bytes = strlen(text), sent = 0;
+	char *line = NULL;
+	int bytes = text ? asprintf(&line, "%s\n", text) : -1, sent = 0, err = 0;
 
-	while (sent <= bytes) {
-		/* The newline goes last, in place of the string's final NUL. */
-		const char *from = sent < bytes ? text + sent : "\n";
+	if (bytes < 0)
+		return fail(-LIS_NOMEM, error, "out of memory");
+	while (!err && sent < bytes) {
 		ssize_t n;
-		int err = wait_for(client, POLLOUT, deadline_ms, error);
 
+		err = wait_for(client, POLLOUT, deadline_ms, error);
 		if (err)
-			return err;
-		n = send(client->fd, from, sent < bytes ? bytes - sent : 1,
-			 MSG_NOSIGNAL | MSG_DONTWAIT);
+			break;
+		n = send(client->fd, line + sent, (size_t)(bytes - sent), MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
-			return fail(-LIS_GONE, error, "the VM hung up");
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return fail(-LIS_IO, error, "%s", strerror(errno));
-		sent += n > 0 ? (size_t)n : 0;
+			err = fail(-LIS_GONE, error, "the VM hung up");
+		else if (n < 0 && errno != EAGAIN && errno != EINTR)
+			err = fail(-LIS_IO, error, "%s", strerror(errno));
+		sent += n > 0 ? (int)n : 0;
 	}
-	return 0;
+	free(line);
+	return err;
 }
 
 int control_client_call(struct control_client *client, const char *command,

@@ -347,6 +347,9 @@ static void hung_up(struct io_fd *fd, uint32_t poll_events)
 {
 	struct client *client = ((struct watch *)fd)->client;
 
+	/* io_uring also tells that the other side stopped sending: it may well still listen. */
+	if (!(poll_events & (POLLHUP | POLLERR)))
+		return;
 	/* What it asked and did not wait for is still begun: advance() reads on to the end of input. */
 	client->hung_up = true;
 	if (client->request || client->answer)
