@@ -20,7 +20,7 @@ vm_start() {
 	# Opened for reading and writing, so that neither side waits for the other.
 	exec {vm_stdin}<>"$work/$name.in"
 	"$lis" run "$name" --kernel "$guest/vmlinuz" --initrd "$guest/initrd" --cpus "$cpus" \
-		--append "console=ttyS0 panic=-1 loglevel=6 script.CASE=$script ${append:-}" "$@" \
+		--append "console=ttyS0 panic=-1 quiet script.CASE=$script ${append:-}" "$@" \
 		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
 	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # The guest's part of the demo: does what the host's part says, a line each, and answers on the console.
+dmesg | grep -E 'Linux version|Hypervisor detected|clocksource: Switched to clocksource hyperv'
 echo "@@kernel $(uname -r)"
 echo "@@clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 mkdir -p /disk
