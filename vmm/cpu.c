@@ -66,18 +66,6 @@ static int set_cpuid(struct vcpu *vcpu)
 	return err;
 }
 
-/* As firmware leaves them: memory is cached unless said otherwise. */
-static int set_msrs(struct vcpu *vcpu)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msrs = { .head.nmsrs = 1, .entry = { .index = MSR_MTRR_DEFAULT, .data = MTRR_ENABLED_WRITE_BACK } };
-	int set = kvm_call(vcpu->fd, KVM_SET_MSRS, &msrs);
-
-	return set < 0 ? set : 0;
-}
-
 int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 {
 	struct machine *machine = vcpu->machine;
@@ -105,7 +93,8 @@ int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 	if (err < 0)
 		goto failed;
 	step = "set its registers";
-	err = set_msrs(vcpu);
+	/* As firmware leaves it: memory is cached unless said otherwise. */
+	err = kvm_set_msr(vcpu->fd, MSR_MTRR_DEFAULT, MTRR_ENABLED_WRITE_BACK);
 	if (err < 0)
 		goto failed;
 	return 0;

@@ -140,21 +140,6 @@ void hyperv_exit(struct vcpu *vcpu)
 	}
 }
 
-static void read_crash_parameters(struct vcpu *vcpu, uint64_t parameters[5])
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[5];
-	} msrs = { .head.nmsrs = 5 };
-
-	for (uint32_t i = 0; i < 5; i++)
-		msrs.entries[i].index = MSR_CRASH_P0 + i;
-	if (kvm_call(vcpu->fd, KVM_GET_MSRS, &msrs) != 5)
-		return;
-	for (uint32_t i = 0; i < 5; i++)
-		parameters[i] = msrs.entries[i].data;
-}
-
 /* Copy the guest's own words, if it gave any; it may lie about where and how long they are. */
 static size_t read_crash_message(struct machine *machine, const struct machine_crash *crash)
 {
@@ -178,7 +163,8 @@ static void report_crash(struct vcpu *vcpu, uint64_t control)
 	struct machine *machine = vcpu->machine;
 	struct machine_crash crash = { .vp = vcpu->vp, .control = control };
 
-	read_crash_parameters(vcpu, crash.parameters);
+	if (kvm_get_msrs(vcpu->fd, MSR_CRASH_P0, 5, crash.parameters))
+		os_log(OS_LOG_WARNING, "VP %u: its crash registers cannot be read", vcpu->vp);
 	pthread_mutex_lock(&machine->crash_lock);
 	if (!machine->crash_pending || (control & CRASH_MESSAGE)) {
 		crash.message = machine->crash_message;
@@ -234,15 +220,11 @@ void hyperv_vm_init(struct machine *machine)
 int hyperv_vcpu_init(struct vcpu *vcpu)
 {
 	struct kvm_enable_cap synic = { .cap = KVM_CAP_HYPERV_SYNIC2 };
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} crash = { .head.nmsrs = 1, .entry = { .index = MSR_CRASH_CTL, .data = CRASH_NOTIFY } };
 	int err = kvm_call(vcpu->fd, KVM_ENABLE_CAP, &synic);
 
 	if (err < 0)
 		return err;
 	/* For a KVM without the filter: tells the guest that it may report. */
-	kvm_call(vcpu->fd, KVM_SET_MSRS, &crash);
+	kvm_set_msr(vcpu->fd, MSR_CRASH_CTL, CRASH_NOTIFY);
 	return 0;
 }

@@ -175,3 +175,36 @@ void kvm_host_close(struct kvm_host *host)
 		close(host->fd);
 	*host = (struct kvm_host){ .fd = -1 };
 }
+
+/* The kernel's struct ends in an array of any length. */
+union msr_buffer {
+	struct kvm_msrs msrs;
+	uint8_t bytes[sizeof(struct kvm_msrs) + KVM_MSRS_MAX * sizeof(struct kvm_msr_entry)];
+};
+
+int kvm_set_msr(int vcpu_fd, uint32_t index, uint64_t value)
+{
+	union msr_buffer buffer = { 0 };
+	int set;
+
+	buffer.msrs.nmsrs = 1;
+	buffer.msrs.entries[0] = (struct kvm_msr_entry){ .index = index, .data = value };
+	set = kvm_call(vcpu_fd, KVM_SET_MSRS, &buffer);
+	return set < 0 ? set : set == 1 ? 0 : -EINVAL;
+}
+
+int kvm_get_msrs(int vcpu_fd, uint32_t first, uint32_t count, uint64_t *out_values)
+{
+	union msr_buffer buffer = { 0 };
+	int got;
+
+	buffer.msrs.nmsrs = count;
+	for (uint32_t i = 0; i < count; i++)
+		buffer.msrs.entries[i].index = first + i;
+	got = kvm_call(vcpu_fd, KVM_GET_MSRS, &buffer);
+	if (got != (int)count)
+		return got < 0 ? got : -EINVAL;
+	for (uint32_t i = 0; i < count; i++)
+		out_values[i] = buffer.msrs.entries[i].data;
+	return 0;
+}

@@ -36,4 +36,12 @@ void kvm_host_close(struct kvm_host *host);
 /** kvm_call() - ioctl(2), again after EINTR. Return: its result, or a negative errno. */
 int kvm_call(int fd, unsigned long request, void *arg);
 
+/** kvm_set_msr() - Set one register of a vCPU. Return: 0, negative errno. */
+int kvm_set_msr(int vcpu_fd, uint32_t index, uint64_t value);
+
+#define KVM_MSRS_MAX 8u
+
+/** kvm_get_msrs() - Read @count (at most KVM_MSRS_MAX) registers from @first on. Return: 0, negative errno. */
+int kvm_get_msrs(int vcpu_fd, uint32_t first, uint32_t count, uint64_t *out_values) LIS_MUST_USE;
+
 #endif
