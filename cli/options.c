@@ -199,9 +199,10 @@ static int add_drive(const char *text, struct vm_config *vm, char *error)
 	return err;
 }
 
-static bool lun_is_free(const struct vm_config *vm, uint32_t controller, uint32_t lun)
+/* Among the first @count drives. */
+static bool lun_is_free(const struct vm_config *vm, size_t count, uint32_t controller, uint32_t lun)
 {
-	for (size_t i = 0; i < vm->drive_count; i++)
+	for (size_t i = 0; i < count; i++)
 		if (vm->drives[i].controller == controller && vm->drives[i].lun == lun)
 			return false;
 	return true;
@@ -212,24 +213,19 @@ static int place_drives(struct vm_config *vm, char *error)
 {
 	for (size_t i = 0; i < vm->drive_count; i++) {
 		struct vm_drive *drive = &vm->drives[i];
-		uint32_t lun = drive->lun;
 
-		if (drive->controller >= vm->controller_count && vm->controller_count)
+		if (drive->controller >= vm->controller_count)
 			return fail(error, "drive '%s': there is no controller %u, only %u of them",
 				    drive->path, drive->controller, vm->controller_count);
-		if (lun == VM_LUN_ANY)
-			continue;
-		drive->lun = VM_LUN_ANY;
-		if (!lun_is_free(vm, drive->controller, lun))
+		if (drive->lun != VM_LUN_ANY && !lun_is_free(vm, i, drive->controller, drive->lun))
 			return fail(error, "drive '%s': lun %u of controller %u is taken",
-				    drive->path, lun, drive->controller);
-		drive->lun = lun;
+				    drive->path, drive->lun, drive->controller);
 	}
 	for (size_t i = 0; i < vm->drive_count; i++) {
 		struct vm_drive *drive = &vm->drives[i];
 
 		for (uint32_t lun = 0; drive->lun == VM_LUN_ANY && lun < VM_LUNS_MAX; lun++)
-			if (lun_is_free(vm, drive->controller, lun))
+			if (lun_is_free(vm, vm->drive_count, drive->controller, lun))
 				drive->lun = lun;
 		if (drive->lun == VM_LUN_ANY)
 			return fail(error, "drive '%s': controller %u has %u drives already",

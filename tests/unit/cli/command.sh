@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# What `lis` says and returns, as far as no KVM is needed. usage: command.sh LIS
+set -u
+lis=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export LIS_RUNTIME_DIR=$work/run
+failed=0
+
+# expect STATUS PATTERN ARGUMENT...: exit status, and a line of all output that matches.
+expect() {
+	local want=$1 pattern=$2 status=0
+	shift 2
+	"$lis" "$@" >"$work/out" 2>&1 </dev/null || status=$?
+	if [[ $status != "$want" ]] || ! grep -q -- "$pattern" "$work/out"; then
+		echo "FAILED: lis $*: status $status instead of $want, or no '$pattern' in:"
+		cat "$work/out"
+		failed=1
+	fi
+}
+
+# Help is on standard output and wants nothing.
+expect 0 '^usage: lis COMMAND' --help
+expect 0 '^  status ' help
+expect 0 '^lis [0-9.]* (OpenLIS)$' --version
+expect 2 '^usage: lis COMMAND'
+for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service wait; do
+	expect 0 "^usage: lis $command" "$command" --help
+	"$lis" --help | grep -q "^  $command " || { echo "FAILED: --help lacks $command"; failed=1; }
+done
+while read -r option; do
+	"$lis" run --help | grep -q -- "$option" || { echo "FAILED: run --help lacks $option"; failed=1; }
+done <<-END
+	--kernel
+	--initrd
+	--append
+	--memory
+	--cpus
+	--topology
+	--drive
+	--controllers
+	--console
+	--no-service
+	--on-crash
+	--on-reboot
+	--vmbus-max
+	--paused
+	--verbose
+END
+
+# Errors are one line, "lis: what: why".
+expect 2 "^lis: 'frob': unknown command" frob
+expect 2 '^lis: run: no kernel given' run
+expect 2 '^lis: status: which VM?' status
+expect 2 '^lis: kill: one name, and nothing else' kill a b
+expect 2 '^lis: service: a name,' service a
+expect 2 "^lis: service: 'on': there are enable and disable" service a on heartbeat
+expect 2 '^lis: shutdown: unknown option' shutdown a --frob
+expect 2 '^lis: shutdown: option .--timeout. needs a value' shutdown a --timeout
+expect 2 '^lis: shutdown: --timeout .0.' shutdown a --timeout 0
+expect 2 '^lis: reboot: --button only powers off' reboot a --button
+expect 2 "^lis: list: 'x': it takes no names" list x
+for command in status shutdown reboot hibernate reset kill pause resume nmi sync wait; do
+	expect 1 "^lis: no VM named 'nobody' is running" "$command" nobody
+done
+expect 1 "^lis: no VM named 'nobody' is running" service nobody enable heartbeat
+expect 1 "^lis: '-- bad': a VM's name is" run --kernel k -- '-- bad'
+expect 1 '^lis: .*/nowhere.raw: ' run --kernel k --drive "$work/nowhere.raw"
+[[ $(wc -l <"$work/out") = 1 ]] || { echo 'FAILED: more than one line'; failed=1; }
+
+# Nothing runs, nothing is left.
+expect 0 '^NAME ' list
+expect 0 '^\[' list --json
+[[ -z $(ls -A "$work/run") ]] || { echo "FAILED: left in the runtime directory: $(ls "$work/run")"; failed=1; }
+exit $failed

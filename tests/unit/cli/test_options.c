@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* What users write on the command line. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "cli/console.h"
+#include "cli/json.h"
+#include "cli/options.h"
+
+static char error[OPTIONS_ERROR_BYTES];
+
+static void sizes_have_units_and_count_mib_without(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {
+		{ "512M", 512ull << 20 }, { "512", 512ull << 20 }, { "2G", 2ull << 30 },
+		{ "2g", 2ull << 30 }, { "1T", 1ull << 40 }, { "4096K", 4ull << 20 },
+		{ "3GiB", 3ull << 30 }, { "3GB", 3ull << 30 }, { "0", 0 },
+		{ "16777215T", 16777215ull << 40 },
+	};
+	static const char *const bad[] = { "", "M", "x", "-1", "+1", " 1", "1X", "1 M", "1MM", "1Mi",
+					   "1.5G", "0x10", "99999999999999999999", "16777216T",
+					   "18446744073709551615" };
+	uint64_t bytes;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(options_parse_size(good[i].text, &bytes, error), 0);
+		assert_true(bytes == good[i].bytes);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		bytes = 77;
+		if (options_parse_size(bad[i], &bytes, error) != -LIS_INVALID)
+			fail_msg("taken: '%s'", bad[i]);
+		assert_int_equal(bytes, 77);
+		assert_non_null(strstr(error, bad[i]));
+	}
+}
+
+static void numbers_are_decimal_and_bounded(void **state)
+{
+	static const char *const bad[] = { "", "0", "9", "-3", "+3", "3x", " 3", "0x3",
+					   "4294967299", "99999999999999999999999" };
+	uint32_t number = 0;
+
+	assert_int_equal(options_parse_number("n", "1", 1, 8, &number, error), 0);
+	assert_int_equal(number, 1);
+	assert_int_equal(options_parse_number("n", "8", 1, 8, &number, error), 0);
+	assert_int_equal(number, 8);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(options_parse_number("n", bad[i], 1, 8, &number, error),
+				 -LIS_INVALID);
+	assert_string_equal(error, "n '99999999999999999999999': give a number from 1 to 8");
+}
+
+static void every_vmbus_version_has_its_name(void **state)
+{
+	static const char *const names[] = { "0.13", "1.1", "2.4", "3.0", "4.0", "4.1",
+					     "5.0", "5.1", "5.2", "5.3", "6.0" };
+	uint32_t version;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char text[16];
+
+		assert_int_equal(options_parse_version(names[i], &version, error), 0);
+		snprintf(text, sizeof(text), "%u.%u", version >> 16, version & 0xffff);
+		assert_string_equal(text, names[i]);
+	}
+	assert_int_equal(options_parse_version("4.2", &version, error), -LIS_INVALID);
+	assert_string_equal(error, "VMBus version '4.2': there are 6.0, 5.3, 5.2, 5.1, 5.0, 4.1, "
+				   "4.0, 3.0, 2.4, 1.1, 0.13");
+	assert_int_equal(options_parse_version("5", &version, error), -LIS_INVALID);
+	assert_int_equal(options_parse_version("", &version, error), -LIS_INVALID);
+}
+
+static void a_drive_is_a_path_and_options(void **state)
+{
+	struct vm_drive drive;
+
+	assert_int_equal(options_parse_drive("/a b/c.raw", &drive, error), 0);
+	assert_string_equal(drive.path, "/a b/c.raw");
+	assert_null(drive.format);
+	assert_false(drive.read_only);
+	assert_false(drive.direct);
+	assert_int_equal(drive.controller, 0);
+	assert_true(drive.lun == VM_LUN_ANY);
+	free(drive.path);
+
+	assert_int_equal(options_parse_drive("x=y,ro,direct,format=vhdx,controller=3,lun=63", &drive,
+					     error), 0);
+	assert_string_equal(drive.path, "x=y");
+	assert_string_equal(drive.format, "vhdx");
+	assert_true(drive.read_only);
+	assert_true(drive.direct);
+	assert_int_equal(drive.controller, 3);
+	assert_int_equal(drive.lun, 63);
+	free(drive.path);
+}
+
+static void a_comma_in_a_path_is_doubled(void **state)
+{
+	struct vm_drive drive;
+
+	assert_int_equal(options_parse_drive("a,,b,,,ro", &drive, error), 0);
+	assert_string_equal(drive.path, "a,b,");
+	assert_true(drive.read_only);
+	free(drive.path);
+	assert_int_equal(options_parse_drive("a,,", &drive, error), 0);
+	assert_string_equal(drive.path, "a,");
+	free(drive.path);
+}
+
+static void a_wrong_drive_is_refused_with_what_there_is(void **state)
+{
+	static const char *const bad[] = { "", ",ro", "a,", "a,rw", "a,ro=1", "a,direct=0", "a,format",
+					   "a,format=", "a,format=qcow2", "a,lun", "a,lun=", "a,lun=64",
+					   "a,lun=-1", "a,controller=16", "a,controller=x", "a,=", "a,lun=1x" };
+	struct vm_drive drive = { .path = NULL };
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		error[0] = 0;
+		if (options_parse_drive(bad[i], &drive, error) != -LIS_INVALID)
+			fail_msg("taken: '%s'", bad[i]);
+		assert_true(strncmp(error, "drive", 5) == 0);
+		assert_null(drive.path);
+	}
+	assert_int_equal(options_parse_drive("a,format=qcow2", &drive, error), -LIS_INVALID);
+	assert_string_equal(error, "drive: format 'qcow2': there are raw and vhdx");
+}
+
+/* ---- lis run ---- */
+
+static struct run_options options;
+
+/* Parses "run WORD...", words cut at spaces. */
+static int run(const char *line)
+{
+	static char copy[1024];
+	char *argv[64];
+	int argc = 0;
+
+	options_free_run(&options);
+	snprintf(copy, sizeof(copy), "run %s", line);
+	for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+		argv[argc++] = word;
+	argv[argc] = NULL;
+	error[0] = 0;
+	return options_parse_run(argc, argv, &options, error);
+}
+
+static int free_options(void **state)
+{
+	options_free_run(&options);
+	return 0;
+}
+
+static void a_kernel_is_all_it_takes(void **state)
+{
+	assert_int_equal(run("--kernel k"), 0);
+	assert_string_equal(options.vm.kernel_path, "k");
+	assert_null(options.vm.initrd_path);
+	assert_string_equal(options.vm.cmdline, "console=ttyS0");
+	assert_true(options.vm.memory_bytes == 512u << 20);
+	assert_int_equal(options.vm.cpus, 1);
+	assert_int_equal(options.vm.drive_count, 0);
+	assert_int_equal(options.vm.controller_count, 1);
+	assert_int_equal(options.vm.vmbus_version_max, 0);
+	assert_int_equal(options.vm.on_crash, VM_STOP);
+	assert_int_equal(options.vm.on_reboot, VM_RESET);
+	assert_int_equal(options.console, CONSOLE_STDIO);
+	assert_false(options.vm.start_paused);
+	assert_true(strncmp(options.vm.name, "lis-", 4) == 0);
+}
+
+static void every_option_arrives(void **state)
+{
+	assert_int_equal(run("web --kernel k --initrd i --append a=b --memory 1G --cpus 4 --topology 1:2:2 "
+			     "--drive d --controllers 2 --vmbus-max 4.0 --console log:f --no-service timesync "
+			     "--no-service heartbeat --on-crash pause --on-reboot stop --paused -v"), 0);
+	assert_string_equal(options.vm.name, "web");
+	assert_string_equal(options.vm.initrd_path, "i");
+	assert_string_equal(options.vm.cmdline, "a=b");
+	assert_true(options.vm.memory_bytes == 1u << 30);
+	assert_int_equal(options.vm.cpus, 4);
+	assert_int_equal(options.vm.topology.cores_per_socket, 2);
+	assert_int_equal(options.vm.drive_count, 1);
+	assert_int_equal(options.vm.controller_count, 2);
+	assert_int_equal(options.vm.vmbus_version_max, VMBUS_VERSION_WIN10);
+	assert_int_equal(options.console, CONSOLE_LOG);
+	assert_string_equal(options.console_path, "f");
+	assert_true(options.vm.service_off[VM_SERVICE_TIMESYNC]);
+	assert_true(options.vm.service_off[VM_SERVICE_HEARTBEAT]);
+	assert_false(options.vm.service_off[VM_SERVICE_SHUTDOWN]);
+	assert_int_equal(options.vm.on_crash, VM_PAUSE);
+	assert_int_equal(options.vm.on_reboot, VM_STOP);
+	assert_true(options.vm.start_paused);
+	assert_true(options.verbose);
+}
+
+static void the_name_may_stand_anywhere(void **state)
+{
+	assert_int_equal(run("--kernel k web"), 0);
+	assert_string_equal(options.vm.name, "web");
+}
+
+static void drives_take_the_lowest_free_lun_of_their_controller(void **state)
+{
+	assert_int_equal(run("--kernel k --drive a --drive b,lun=0 --drive c,controller=2 --drive d "
+			     "--drive e,lun=1"), 0);
+	assert_int_equal(options.vm.controller_count, 3);
+	assert_int_equal(options.vm.drives[0].lun, 2);
+	assert_int_equal(options.vm.drives[1].lun, 0);
+	assert_int_equal(options.vm.drives[2].lun, 0);
+	assert_int_equal(options.vm.drives[3].lun, 3);
+	assert_int_equal(options.vm.drives[4].lun, 1);
+}
+
+static void two_drives_in_one_place_are_refused(void **state)
+{
+	assert_int_equal(run("--kernel k --drive a,lun=1 --drive b,lun=1"), -LIS_INVALID);
+	assert_string_equal(error, "drive 'b': lun 1 of controller 0 is taken");
+}
+
+static void a_controller_that_is_not_there_is_refused(void **state)
+{
+	assert_int_equal(run("--kernel k --controllers 2 --drive a,controller=2"), -LIS_INVALID);
+	assert_string_equal(error, "drive 'a': there is no controller 2, only 2 of them");
+}
+
+static void more_drives_than_a_controller_has_are_refused(void **state)
+{
+	char *argv[2 * 65 + 4] = { (char *)"run", (char *)"--kernel", (char *)"k" };
+	int argc = 3;
+
+	for (int i = 0; i < 65; i++) {
+		argv[argc++] = (char *)"--drive";
+		argv[argc++] = (char *)"d";
+	}
+	assert_int_equal(options_parse_run(argc, argv, &options, error), -LIS_INVALID);
+	assert_string_equal(error, "drive 'd': controller 0 has 64 drives already");
+}
+
+static void the_topology_and_the_cpus_must_agree(void **state)
+{
+	assert_int_equal(run("--kernel k --topology 1:2:2"), 0);
+	assert_int_equal(options.vm.cpus, 4);
+	assert_int_equal(run("--kernel k --topology 1:2:2 --cpus 2"), -LIS_INVALID);
+	assert_string_equal(error, "--topology describes 4 CPUs, --cpus 2");
+}
+
+static void without_a_console_the_kernel_is_not_told_of_one(void **state)
+{
+	assert_int_equal(run("--kernel k --console none"), 0);
+	assert_string_equal(options.vm.cmdline, "");
+}
+
+static void wrong_options_are_named(void **state)
+{
+	static const struct {
+		const char *line, *error;
+	} wrong[] = {
+		{ "", "no kernel given: add --kernel FILE (a Linux bzImage)" },
+		{ "--kernel", "option '--kernel' needs a value" },
+		{ "--frob", "unknown option '--frob' (see `lis run --help`)" },
+		{ "-x", "unknown option '-x' (see `lis run --help`)" },
+		{ "a b --kernel k", "'b': one name is enough" },
+		{ "--kernel k --memory 12", "--memory '12': give whole MiB, at least 32" },
+		{ "--kernel k --memory 65537K", "--memory '65537K': give whole MiB, at least 32" },
+		{ "--kernel k --memory lots", "size 'lots': write it like 512M or 2G" },
+		{ "--kernel k --cpus 0", "--cpus '0': give a number from 1 to 240" },
+		{ "--kernel k --controllers 17", "--controllers '17': give a number from 1 to 16" },
+		{ "--kernel k --console tty", "--console 'tty': there are stdio, none and log:FILE" },
+		{ "--kernel k --console log:", "--console 'log:': there are stdio, none and log:FILE" },
+		{ "--kernel k --on-crash burn",
+		  "--on-crash 'burn': there are stop, reset, pause and continue" },
+		{ "--kernel k --on-reboot continue",
+		  "--on-reboot 'continue': there are reset and stop" },
+		{ "--kernel k --no-service kvp",
+		  "--no-service 'kvp': there are heartbeat, shutdown and timesync" },
+		{ "--kernel k --topology 0:1:1",
+		  "--topology '0:1:1': write it like 1:2:1 (sockets:cores:threads)" },
+		{ "--kernel k --topology 1:2",
+		  "--topology '1:2': write it like 1:2:1 (sockets:cores:threads)" },
+		{ "--kernel k --topology 1:2:3x",
+		  "--topology '1:2:3x': write it like 1:2:1 (sockets:cores:threads)" },
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(run(wrong[i].line), -LIS_INVALID);
+		assert_string_equal(error, wrong[i].error);
+		options_free_run(&options);
+	}
+}
+
+static void help_needs_nothing_else(void **state)
+{
+	assert_int_equal(run("--help"), 0);
+	assert_true(options.help);
+	assert_int_equal(run("-h"), 0);
+	assert_true(options.help);
+}
+
+/* ---- small things ---- */
+
+static void keys_behind_the_escape_key_mean_what_the_help_says(void **state)
+{
+	assert_int_equal(console_key('q'), CONSOLE_KEY_KILL);
+	assert_int_equal(console_key('s'), CONSOLE_KEY_SHUTDOWN);
+	assert_int_equal(console_key('b'), CONSOLE_KEY_BUTTON);
+	assert_int_equal(console_key('r'), CONSOLE_KEY_RESET);
+	assert_int_equal(console_key('p'), CONSOLE_KEY_PAUSE);
+	assert_int_equal(console_key('n'), CONSOLE_KEY_NMI);
+	assert_int_equal(console_key(CONSOLE_ESCAPE), CONSOLE_KEY_SEND);
+	assert_int_equal(console_key('h'), CONSOLE_KEY_HELP);
+	assert_int_equal(console_key('x'), CONSOLE_KEY_HELP);
+	assert_int_equal(console_key(0), CONSOLE_KEY_HELP);
+}
+
+static void services_have_names(void **state)
+{
+	for (unsigned id = 0; id < VM_SERVICE_COUNT; id++)
+		assert_int_equal(cli_vm_service_find(cli_vm_service_name((enum vm_service_id)id)), id);
+	assert_int_equal(cli_vm_service_find("kvp"), VM_SERVICE_COUNT);
+	assert_int_equal(cli_vm_service_find(""), VM_SERVICE_COUNT);
+}
+
+static void what_json_does_not_have_has_a_default(void **state)
+{
+	struct json_object *json = json_tokener_parse("{\"a\":{\"b\":{\"c\":7,\"t\":\"x\",\"f\":true}},"
+						      "\"l\":[{\"n\":1},2]}");
+
+	assert_int_equal(json_number(json, "a.b.c"), 7);
+	assert_string_equal(json_text(json, "a.b.t", "?"), "x");
+	assert_true(json_flag(json, "a.b.f"));
+	assert_int_equal(json_count(json, "l"), 2);
+	assert_int_equal(json_number(json_item(json, "l", 0), "n"), 1);
+	assert_int_equal(json_number(json, "a.b.c.d"), 0);
+	assert_int_equal(json_number(json, "a.b.t"), 0);
+	assert_string_equal(json_text(json, "a.b.c", "?"), "?");
+	assert_string_equal(json_text(json, "x.y", "?"), "?");
+	assert_false(json_flag(json, "x"));
+	assert_int_equal(json_count(json, "a"), 0);
+	assert_null(json_item(json, "l", 2));
+	assert_null(json_item(json, "a", 0));
+	assert_string_equal(json_text(NULL, "a", "?"), "?");
+	json_object_put(json);
+}
+
+int main(void)
+{
+#define RUN(name) cmocka_unit_test_teardown(name, free_options)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes_have_units_and_count_mib_without),
+		cmocka_unit_test(numbers_are_decimal_and_bounded),
+		cmocka_unit_test(every_vmbus_version_has_its_name),
+		cmocka_unit_test(a_drive_is_a_path_and_options),
+		cmocka_unit_test(a_comma_in_a_path_is_doubled),
+		cmocka_unit_test(a_wrong_drive_is_refused_with_what_there_is),
+		RUN(a_kernel_is_all_it_takes),
+		RUN(every_option_arrives),
+		RUN(the_name_may_stand_anywhere),
+		RUN(drives_take_the_lowest_free_lun_of_their_controller),
+		RUN(two_drives_in_one_place_are_refused),
+		RUN(a_controller_that_is_not_there_is_refused),
+		RUN(more_drives_than_a_controller_has_are_refused),
+		RUN(the_topology_and_the_cpus_must_agree),
+		RUN(without_a_console_the_kernel_is_not_told_of_one),
+		RUN(wrong_options_are_named),
+		RUN(help_needs_nothing_else),
+		cmocka_unit_test(keys_behind_the_escape_key_mean_what_the_help_says),
+		cmocka_unit_test(services_have_names),
+		cmocka_unit_test(what_json_does_not_have_has_a_default),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
