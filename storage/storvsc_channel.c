@@ -541,21 +541,17 @@ static bool try_reset(struct storvsc_channel *channel, struct storvsc_request *l
 	return true;
 }
 
+/* The slot stays until the answer comes: no other request may be taken for this one. */
 static uint32_t give_up(struct storvsc_channel *channel, struct storvsc_request *request, uint64_t id)
 {
-	if (request->kind == STORVSC_SETUP_STEP) {
-		vmbus_requests_remove(&channel->requests, id);
-		return storvsc_setup_late(channel->storvsc);
-	}
-	if (request == &channel->own_reset) {
-		vmbus_requests_remove(&channel->requests, id);
-		return 0;
-	}
-	clear_outcome(request);
-	channel->counters.timed_out++;
-	/* The slot stays until the answer comes: no other request may be taken for this one. */
 	vmbus_requests_replace(&channel->requests, id, &channel->given_up);
 	channel->given_up++;
+	if (request->kind == STORVSC_SETUP_STEP)
+		return storvsc_setup_late(channel->storvsc);
+	if (request == &channel->own_reset)
+		return 0;
+	clear_outcome(request);
+	channel->counters.timed_out++;
 	request->still_shared = request->data_bytes != 0;
 	return end_request(channel, request, STORVSC_RESULT_TIMED_OUT);
 }
