@@ -525,6 +525,9 @@ static const char *check_channel(const struct vmbus_server *server,
 	if (channel->state == VMBUS_SERVER_CHANNEL_IDLE && !connected &&
 	    channel->offer.sub_channel_index != 0)
 		return "a sub-channel outlived its connection";
+	if (channel->offer.sub_channel_index != 0 && channel->id != 0 &&
+	    !primary_is_open(server, channel))
+		return "a sub-channel is there without its primary channel";
 	if (channel->abandoned && channel->state != VMBUS_SERVER_CHANNEL_OPENING)
 		return "a channel is abandoned that is not opening";
 	return NULL;
