@@ -53,7 +53,7 @@ vm_end() {
 	local pid=vm_pid_$1 want=${2:-0} fd=vm_stdin_$1 status=0 said
 	timeout_kill "${!pid}" "${vm_end_seconds:-150}"
 	wait "${!pid}" || status=$?
-	exec {!fd}>&- 2>/dev/null || true
+	eval "exec ${!fd}>&-"
 	[[ $status = "$want" ]] || fail "$1: lis run ended with $status instead of $want: $(tail -n1 "$work/$1.log")"
 	said=$(tr -d '\r' <"$work/$1.console" | sed -n 's/^.*@@exit \([0-9]*\)@@.*$/\1/p' | tail -n1)
 	[[ -z $said || $said = 0 ]] || fail "$1: $(tr -d '\r' <"$work/$1.console" | grep -a '^failed:' | tail -n1) (the guest's script ended with $said)"
