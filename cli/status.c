@@ -67,7 +67,8 @@ static void print_head(struct json_object *status)
 	else
 		printf("VMBus not connected");
 	if (json_number(status, "resets"))
-		printf(", reset %" PRIu64 " times", json_number(status, "resets"));
+		printf(", %" PRIu64 " reset%s", json_number(status, "resets"),
+		       json_number(status, "resets") == 1 ? "" : "s");
 	if (json_number(status, "vmbus.violations"))
 		printf(", %" PRIu64 " protocol violations", json_number(status, "vmbus.violations"));
 	printf("\n");

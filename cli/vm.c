@@ -105,6 +105,7 @@ static void begin_reset(struct vm *vm)
 		return;
 	vm->phase = VM_RESETTING;
 	vm->crash_pending = false;
+	vm->hold = false;
 	io_timer_cancel(&vm->crash_settled);
 	machine_stop(vm->machine);
 	vm->reset_done.fn = reset_finished;
@@ -154,6 +155,7 @@ static void react_to_crash(struct vm *vm)
 		begin_reset(vm);
 		break;
 	case VM_PAUSE:
+		vm->hold = true;
 		if (cli_vm_pause(vm) == 0)
 			os_log(OS_LOG_WARNING, "paused, because the guest crashed");
 		break;
@@ -187,6 +189,25 @@ static void crashed(struct vm *vm, const struct machine_crash *crash)
 	io_timer_set(&vm->crash_settled, vm->loop, record->at_ns + CRASH_SETTLE_NS);
 }
 
+/* The guest wants a reset. After a crash that is to be looked at, the reset waits for a resume. */
+static void asked_for_reset(struct vm *vm, bool triple_fault)
+{
+	if (triple_fault)
+		os_log(OS_LOG_WARNING, "the guest reset itself by a triple fault");
+	if (vm->config->on_crash == VM_PAUSE && (vm->hold || vm->crash_pending)) {
+		io_timer_cancel(&vm->crash_settled);
+		vm->crash_pending = false;
+		vm->hold = true;
+		vm->phase = VM_PAUSED;
+		cli_vm_services_pause(vm);
+		os_log(OS_LOG_WARNING, "stopped, because the guest crashed; to resume resets it");
+	} else if (vm->config->on_reboot == VM_STOP) {
+		end_vm(vm, VM_END_REBOOTED);
+	} else {
+		begin_reset(vm);
+	}
+}
+
 static void machine_event(void *owner, const struct machine_event *event)
 {
 	struct vm *vm = owner;
@@ -204,12 +225,7 @@ static void machine_event(void *owner, const struct machine_event *event)
 		end_vm(vm, VM_END_POWERED_OFF);
 		break;
 	case MACHINE_EVENT_RESET:
-		if (event->triple_fault)
-			os_log(OS_LOG_WARNING, "the guest reset itself by a triple fault");
-		if (vm->config->on_reboot == VM_STOP)
-			end_vm(vm, VM_END_REBOOTED);
-		else
-			begin_reset(vm);
+		asked_for_reset(vm, event->triple_fault);
 		break;
 	case MACHINE_EVENT_CRASHED:
 		crashed(vm, &event->crash);
@@ -247,6 +263,11 @@ int cli_vm_resume(struct vm *vm)
 		return 0;
 	if (vm->phase != VM_PAUSED)
 		return -LIS_INVALID;
+	if (vm->hold && machine_state(vm->machine) == MACHINE_STOPPED) {
+		begin_reset(vm);
+		return 0;
+	}
+	vm->hold = false;
 	if (machine_state(vm->machine) == MACHINE_STOPPED)
 		err = machine_start(vm->machine); /* --paused: it has not run yet */
 	else

@@ -84,6 +84,7 @@ struct vm {
 	struct vm_crash crash;
 	struct io_timer crash_settled;
 	bool crash_pending;   /* reaction to a crash is due when it is settled */
+	bool hold;            /* crashed and to be looked at: no reset before a resume */
 
 	size_t leaving;       /* what was told to go and has not gone yet */
 	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX], control_leaver;

@@ -229,8 +229,6 @@ static int opened(struct vmbus_channel *channel)
 	channel->owner = ic;
 	ic->channel = channel;
 	ic->state = IC_HOST_NEGOTIATING;
-	ic->framework = no_version;
-	ic->version = no_version;
 	ic->in_flight = false;
 	/* After this turn, so that the guest hears first that its channel is open. */
 	ic->start.expired = start_negotiation;
@@ -244,6 +242,8 @@ static void closed(struct vmbus_channel *channel)
 
 	io_timer_cancel(&ic->start);
 	ic->state = IC_HOST_CLOSED;
+	ic->framework = no_version;
+	ic->version = no_version;
 	ic->in_flight = false;
 	ic->channel = NULL;
 	ic->config->ops->closed(ic);
