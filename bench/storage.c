@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The storage VSP over the loopback partition, on a raw image, beside fio's io_uring engine on the same
- * file. The guest end is a thread on CPU 0 that keeps a number of commands under way, the host end a loop
- * on CPU 1; fio runs on CPU 1. Ours and fio take turns, medians are printed:
+ * The storage VSP over the loopback partition, on a raw image, beside fio's io_uring engine on the
+ * same file. The guest end is a thread on CPU 0 that keeps a number of commands under way, the host
+ * end a loop on CPU 1; fio runs on CPU 1. Ours and fio take turns, medians are printed:
  *
  *	storage_<cache>_<operation>_<size>_<depth> value unit fio value unit ratio
  *
@@ -136,7 +136,8 @@ static void offer(void *arg)
 					 .loop_count = 1 };
 
 	must("controller", storvsp_create(host->bus, &config, &host->storvsp));
-	must("disk", storvsp_lun_add(host->storvsp, (struct storvsp_address){ 0, 0, 0 }, host->disk));
+	must("disk",
+	     storvsp_lun_add(host->storvsp, (struct storvsp_address){ 0, 0, 0 }, host->disk));
 }
 
 static void open_channel(struct host *host)
@@ -245,8 +246,9 @@ static void send_command(struct host *host, struct load *load, uint32_t slot)
 			     .data_in = bench->write ? STORVSC_DATA_OUT : STORVSC_DATA_IN,
 			     .data_transfer_length = bench->bytes,
 			     .cdb = { bench->write ? SCSI_WRITE_10 : SCSI_READ_10, 0,
-				      (uint8_t)(lba >> 24), (uint8_t)(lba >> 16), (uint8_t)(lba >> 8),
-				      (uint8_t)lba, 0, (uint8_t)(blocks >> 8), (uint8_t)blocks } },
+				      (uint8_t)(lba >> 24), (uint8_t)(lba >> 16),
+				      (uint8_t)(lba >> 8), (uint8_t)lba, 0, (uint8_t)(blocks >> 8),
+				      (uint8_t)blocks } },
 	};
 	struct vmbus_piece piece = { &packet, sizeof(packet) };
 	uint64_t head[2 + 256], pfns[256];
@@ -254,7 +256,8 @@ static void send_command(struct host *host, struct load *load, uint32_t slot)
 	struct vmbus_packet_out out;
 
 	for (uint32_t i = 0; i < bench->bytes / HV_PAGE_BYTES; i++)
-		pfns[i] = (host->data.value >> HV_PAGE_SHIFT) + slot * (bench->bytes / HV_PAGE_BYTES) + i;
+		pfns[i] = (host->data.value >> HV_PAGE_SHIFT) +
+			  slot * (bench->bytes / HV_PAGE_BYTES) + i;
 	must("ranges", vmbus_gpa_head_begin(&builder, head, sizeof(head)));
 	must("ranges", vmbus_gpa_head_add(&builder, bench->bytes, 0, pfns));
 	out = vmbus_packet_gpa_direct(slot + 1, &builder, &piece, 1);
@@ -344,12 +347,15 @@ static double run_fio(const struct bench_case *bench)
 	double iops = 0;
 	FILE *pipe;
 
-	snprintf(command, sizeof(command),
-		 "fio --name=x --filename=" IMAGE " --ioengine=io_uring --direct=%d --rw=%s%s --bs=%u "
-		 "--iodepth=%u --runtime=%dms --ramp_time=%dms --time_based --cpus_allowed=1 --size=%llu "
-		 "--invalidate=0 --output-format=terse --terse-version=3 2>&1",
-		 bench->direct, bench->sequential ? "" : "rand", bench->write ? "write" : "read",
-		 bench->bytes, bench->depth, RUN_MS, WARM_UP_MS, IMAGE_BYTES);
+	snprintf(
+		command, sizeof(command),
+		"fio --name=x --filename=" IMAGE
+		" --ioengine=io_uring --direct=%d --rw=%s%s --bs=%u "
+		"--iodepth=%u --runtime=%dms --ramp_time=%dms --time_based --cpus_allowed=1 "
+		"--size=%llu "
+		"--invalidate=0 --output-format=terse --terse-version=3 2>&1",
+		bench->direct, bench->sequential ? "" : "rand", bench->write ? "write" : "read",
+		bench->bytes, bench->depth, RUN_MS, WARM_UP_MS, IMAGE_BYTES);
 	pipe = popen(command, "r");
 	while (pipe && fgets(line, sizeof(line), pipe))
 		if (!strncmp(line, "3;", 2))
@@ -364,8 +370,8 @@ static double run_fio(const struct bench_case *bench)
 /* ---- the figures ---- */
 
 /*
- * Both begin with the file in the page cache, or without a page of it there: a direct write that finds
- * one has to take the kernel's slow way.
+ * Both begin with the file in the page cache, or without a page of it there: a direct write that
+ * finds one has to take the kernel's slow way.
  */
 static void prepare(const struct bench_case *bench)
 {

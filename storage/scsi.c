@@ -2,9 +2,10 @@
 /*
  * Commands of a SCSI disk that reach its block device, and the way from a CDB to a result.
  *
- * A request is owned by the loop it was submitted on; nothing here needs a lock. A command is one block
- * request, or a sequence of them one after the other: request->next() prepares the next one or sets the
- * result. A sequence is a loop, not a recursion, also where the block device answers at once.
+ * A request is owned by the loop it was submitted on; nothing here needs a lock. A command is one
+ * block request, or a sequence of them one after the other: request->next() prepares the next one
+ * or sets the result. A sequence is a loop, not a recursion, also where the block device answers at
+ * once.
  */
 #include "storage/scsi_internal.h"
 
@@ -191,7 +192,8 @@ static void single_done(struct block_request *block, int result)
 {
 	struct scsi_request *request =
 		(struct scsi_request *)((char *)block - offsetof(struct scsi_request, block));
-	uint64_t moved = block->op == BLOCK_READ || block->op == BLOCK_WRITE ? block->length_bytes : 0;
+	uint64_t moved = block->op == BLOCK_READ || block->op == BLOCK_WRITE ? block->length_bytes
+									     : 0;
 
 	if (!result)
 		count_done(request->disk, block);
@@ -279,7 +281,8 @@ static struct extent decode_extent(const uint8_t *cdb)
 
 static bool extent_exists(const struct scsi_disk *disk, const struct extent *extent)
 {
-	return extent->lba <= disk->sector_count && extent->blocks <= disk->sector_count - extent->lba;
+	return extent->lba <= disk->sector_count &&
+	       extent->blocks <= disk->sector_count - extent->lba;
 }
 
 static void set_block(struct scsi_request *request, enum block_op op, const struct extent *extent)
@@ -305,14 +308,16 @@ static bool set_block_memory(struct scsi_request *request, uint32_t direction)
 		return false;
 	}
 	if (request->data_bytes > block->length_bytes)
-		request->iov_count = trim_iov(request->iov, request->iov_count, block->length_bytes);
+		request->iov_count = trim_iov(request->iov, request->iov_count,
+					      block->length_bytes);
 	block->iov = request->iov;
 	block->iov_count = request->iov_count;
 	return true;
 }
 
 /*
- * What READ, WRITE and VERIFY have in common. True: there is something to do; else the result is set.
+ * What READ, WRITE and VERIFY have in common. True: there is something to do; else the result is
+ * set.
  */
 static bool begin_transfer(struct scsi_disk *disk, struct scsi_request *request, enum block_op op)
 {
@@ -384,7 +389,8 @@ static void execute_read(struct scsi_disk *disk, struct scsi_request *request)
 
 static void execute_write(struct scsi_disk *disk, struct scsi_request *request, bool durable)
 {
-	if (!begin_transfer(disk, request, BLOCK_WRITE) || !set_block_memory(request, SCSI_DATA_OUT)) {
+	if (!begin_transfer(disk, request, BLOCK_WRITE) ||
+	    !set_block_memory(request, SCSI_DATA_OUT)) {
 		finish(request);
 		return;
 	}
@@ -655,7 +661,7 @@ static bool begin_write_same(struct scsi_disk *disk, struct scsi_request *reques
 	struct extent extent = decode_extent(request->cdb);
 	bool ten = request->cdb[0] == SCSI_WRITE_SAME_10;
 
-	/* WRPROTECT, ANCHOR, the obsolete PBDATA and LBDATA; NDOB is known to the long form only. */
+	/* WRPROTECT, ANCHOR, the obsolete PBDATA and LBDATA; only the long form knows NDOB. */
 	if (request->cdb[1] & (ten ? 0xf7 : 0xf6)) {
 		scsi_set_invalid_field(request, 1);
 		return false;
@@ -733,7 +739,7 @@ static void execute_simple(struct scsi_disk *disk, struct scsi_request *request)
 	case SCSI_READ_CAPACITY_10:
 		scsi_read_capacity_10(disk, request);
 		break;
-	case SCSI_REPORT_LUNS: /* for a transport with one disk to a target; others answer themselves */
+	case SCSI_REPORT_LUNS: /* a transport with several to a target answers itself */
 		scsi_report_luns(request, lun_zero, 1);
 		break;
 	default:
@@ -839,7 +845,8 @@ int scsi_disk_create(const struct scsi_disk_config *config, struct scsi_disk **o
 	set_text(disk->vendor, sizeof(disk->vendor), config->vendor ? config->vendor : "Msft");
 	set_text(disk->product, sizeof(disk->product),
 		 config->product ? config->product : "Virtual Disk");
-	set_text(disk->revision, sizeof(disk->revision), config->revision ? config->revision : "1.0");
+	set_text(disk->revision, sizeof(disk->revision),
+		 config->revision ? config->revision : "1.0");
 	*out_disk = disk;
 	return 0;
 }

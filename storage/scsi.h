@@ -3,8 +3,8 @@
  * A SCSI direct-access disk (SPC-3, SBC-3) on a block device: a CDB and memory in; data, status and
  * sense out, asynchronously. It knows no guest and no transport.
  *
- * Memory that a request names may belong to a guest and change at any time: each byte of a parameter
- * list is read once, and the copy is checked.
+ * Memory that a request names may belong to a guest and change at any time: each byte of a
+ * parameter list is read once, and the copy is checked.
  */
 #ifndef OPENLIS_STORAGE_SCSI_H
 #define OPENLIS_STORAGE_SCSI_H
@@ -92,7 +92,7 @@ enum scsi_sense {
 struct scsi_disk;
 struct scsi_request;
 
-/* End of a request: exactly once, on the loop it was submitted on, possibly before submit returns. */
+/* End of a request: exactly once, on the loop it came on, possibly before submit returns. */
 typedef void scsi_done(struct scsi_request *request);
 
 /* Belongs to the caller, and must stay in place until done. */
@@ -114,7 +114,8 @@ struct scsi_request {
 	struct scsi_disk *disk;
 	struct io_loop *loop;
 	struct block_request block;
-	bool (*next)(struct scsi_request *request); /* commands of several steps: start another one? */
+	/* Commands of several steps: prepare another one? */
+	bool (*next)(struct scsi_request *request);
 	bool stepping, step_done;
 	int step_result;
 	_Atomic bool canceled;
@@ -130,16 +131,16 @@ struct scsi_disk_counters {
 	_Atomic uint64_t writes, written_bytes;
 	_Atomic uint64_t flushes;
 	_Atomic uint64_t discards, discarded_bytes; /* UNMAP, and WRITE SAME of zeroes */
-	_Atomic uint64_t errors;                    /* of the block device: not what a guest asked wrongly */
+	_Atomic uint64_t errors; /* of the block device: not what a guest asked wrongly */
 };
 
 struct scsi_disk_config {
-	struct block_device *device;  /* stays the caller's; must outlive the disk */
-	const char *vendor;           /* up to 8 characters; NULL: "Msft", as Linux wants it before it trusts us */
-	const char *product;          /* up to 16; NULL: "Virtual Disk" */
-	const char *revision;         /* up to 4; NULL: "1.0" */
-	uint32_t transfer_bytes_max;  /* for the block limits page; 0: no limit */
-	bool write_through;           /* no volatile cache: every write is durable at its end */
+	struct block_device *device; /* stays the caller's; must outlive the disk */
+	const char *vendor;          /* up to 8 characters; NULL: "Msft", which Linux trusts */
+	const char *product;         /* up to 16; NULL: "Virtual Disk" */
+	const char *revision;        /* up to 4; NULL: "1.0" */
+	uint32_t transfer_bytes_max; /* for the block limits page; 0: no limit */
+	bool write_through;          /* no volatile cache: every write is durable at its end */
 };
 
 /**
@@ -150,9 +151,13 @@ struct scsi_disk_config {
  * Context: any; allocates.
  * Return: 0, -LIS_NOMEM, -LIS_INVALID (no device, or sectors neither of 512 nor of 4096 bytes).
  */
-int scsi_disk_create(const struct scsi_disk_config *config, struct scsi_disk **out_disk) LIS_MUST_USE;
+int scsi_disk_create(const struct scsi_disk_config *config,
+		     struct scsi_disk **out_disk) LIS_MUST_USE;
 
-/** scsi_disk_destroy() - Free a disk with nothing in flight; the block device stays open. NULL is fine. */
+/**
+ * scsi_disk_destroy() - Free a disk with nothing in flight; its block device stays open.
+ * @disk: may be NULL
+ */
 void scsi_disk_destroy(struct scsi_disk *disk);
 
 /**

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What scsi.c (I/O) and scsi_pages.c (answers that fit in a page) share. Nobody else includes this. */
+/* What scsi.c (I/O) and scsi_pages.c (answers that fit in a page) share; for them only. */
 #ifndef OPENLIS_STORAGE_SCSI_INTERNAL_H
 #define OPENLIS_STORAGE_SCSI_INTERNAL_H
 
@@ -66,12 +66,15 @@ void scsi_set_invalid_field(struct scsi_request *request, uint32_t cdb_byte);
 void scsi_reply(struct scsi_request *request, const void *data, uint32_t data_bytes,
 		uint32_t allocation_bytes);
 
-/** scsi_copy_out() - Read from the request's memory; false, with the result set, if it is not there. */
+/**
+ * scsi_copy_out() - Read from the request's memory; false, with the result set, if it is not
+ * there.
+ */
 bool scsi_copy_out(struct scsi_request *request, uint64_t offset_bytes, void *to, uint32_t bytes);
 
 /*
- * Handlers of scsi_pages.c. All but MODE SELECT set a result. scsi_mode_select() returns true if the
- * cache was switched off, so that the caller must flush before it is done.
+ * Handlers of scsi_pages.c. All but MODE SELECT set a result. scsi_mode_select() returns true if
+ * the cache was switched off, so that the caller must flush before it is done.
  */
 void scsi_inquiry(struct scsi_disk *disk, struct scsi_request *request);
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense);

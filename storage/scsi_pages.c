@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The part of a SCSI disk that describes it: INQUIRY, vital product data, capacity, mode pages. No I/O;
- * everything is decided from the block device's geometry.
+ * The part of a SCSI disk that describes it: INQUIRY, vital product data, capacity, mode pages. No
+ * I/O; everything is decided from the block device's geometry.
  *
  * Layouts: [spc-4 6.4, 7.5, 7.8], [sbc-3 5.16, 6.4, 6.5].
  */
@@ -53,8 +53,8 @@ static uint32_t fill_serial(const struct scsi_disk *disk, uint8_t *body)
 }
 
 /*
- * Two designators: vendor and GUID, and a 16-byte NAA under Microsoft's company id made of the GUID's
- * most random bytes, so that an image keeps the name it has on Hyper-V.
+ * Two designators: vendor and GUID, and a 16-byte NAA under Microsoft's company id made of the
+ * GUID's most random bytes, so that an image keeps the name it has on Hyper-V.
  * Source: [openvmm scsidisk/src/inquiry.rs handle_vpd_device_identifiers]
  */
 static uint32_t fill_identifiers(const struct scsi_disk *disk, uint8_t *body)
@@ -265,13 +265,14 @@ void scsi_read_capacity_16(struct scsi_disk *disk, struct scsi_request *request)
 		scsi_set_invalid_field(request, 2);
 		return;
 	}
-	while (exponent < 15 && (1u << (disk->sector_shift + exponent)) < geometry->physical_sector_bytes)
+	while (exponent < 15 &&
+	       (1u << (disk->sector_shift + exponent)) < geometry->physical_sector_bytes)
 		exponent++;
 	scsi_put_u64(data, disk->sector_count ? disk->sector_count - 1 : 0);
 	scsi_put_u32(data + 8, 1u << disk->sector_shift);
 	data[13] = exponent;
 	if (geometry->discard_granularity_bytes)
-		data[14] = (uint8_t)(0x80 | (geometry->discard_zeroes ? 0x40 : 0)); /* LBPME, LBPRZ */
+		data[14] = geometry->discard_zeroes ? 0xc0 : 0x80; /* LBPME, LBPRZ */
 	scsi_reply(request, data, sizeof(data), scsi_get_u32(request->cdb + 10));
 }
 
@@ -380,7 +381,8 @@ void scsi_mode_sense(struct scsi_disk *disk, struct scsi_request *request)
 }
 
 /* May @wanted replace what the page says now? WCE is all that can be changed. */
-static bool mode_page_acceptable(const struct scsi_disk *disk, const uint8_t *wanted, uint32_t bytes)
+static bool mode_page_acceptable(const struct scsi_disk *disk, const uint8_t *wanted,
+				 uint32_t bytes)
 {
 	uint8_t current[20], changeable[20];
 
@@ -426,7 +428,7 @@ bool scsi_mode_select(struct scsi_disk *disk, struct scsi_request *request)
 	bool had_cache = atomic_load(&disk->write_cache), write_cache = had_cache;
 	uint8_t list[MODE_DATA_BYTES_MAX];
 
-	if ((cdb[1] & 0x11) != 0x10) { /* pages in the standard's format (PF), not to be saved (SP) */
+	if ((cdb[1] & 0x11) != 0x10) { /* PF: the standard's format; SP: to be saved */
 		scsi_set_invalid_field(request, 1);
 		return false;
 	}

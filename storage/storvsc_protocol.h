@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The storage protocol on a VMBus channel: one fixed packet shape, used for setting the channel up and
- * for every SCSI command. Both ends include this. Little-endian; all fields lie at multiples of their
- * size from the packet's start.
+ * The storage protocol on a VMBus channel: one fixed packet shape, used for setting the channel up
+ * and for every SCSI command. Both ends include this. Little-endian; all fields lie at multiples of
+ * their size from the packet's start.
  *
  * A command travels as one EXECUTE_SRB packet, GPA-direct where it has data, and comes back as a
- * completion with the same transaction id whose operation is COMPLETE_IO. Everything the host sends by
- * itself has transaction id 0.
+ * completion with the same transaction id whose operation is COMPLETE_IO. Everything the host sends
+ * by itself has transaction id 0.
  *
- * Source for all below: [linux 6.1 drivers/scsi/storvsc_drv.c], [openvmm storvsp_protocol/src/lib.rs],
- * [openvmm storvsp/src/lib.rs].
+ * Source for all below: [linux 6.1 drivers/scsi/storvsc_drv.c],
+ * [openvmm storvsp_protocol/src/lib.rs], [openvmm storvsp/src/lib.rs].
  */
 #ifndef OPENLIS_STORAGE_STORVSC_PROTOCOL_H
 #define OPENLIS_STORAGE_STORVSC_PROTOCOL_H
@@ -31,10 +31,10 @@
 
 #define STORVSC_VERSION(major, minor) ((uint16_t)((major) << 8 | (minor)))
 #define STORVSC_VERSION_WIN6 STORVSC_VERSION(2, 0)      /* Server 2008 */
-#define STORVSC_VERSION_WIN7 STORVSC_VERSION(4, 2)      /* Server 2008 R2; ENUMERATE_BUS from here on */
+#define STORVSC_VERSION_WIN7 STORVSC_VERSION(4, 2)      /* from here on ENUMERATE_BUS */
 #define STORVSC_VERSION_WIN8 STORVSC_VERSION(5, 1)      /* long request, sub-channels */
 #define STORVSC_VERSION_BLUE STORVSC_VERSION(6, 0)      /* WIN8_1 in Linux */
-#define STORVSC_VERSION_THRESHOLD STORVSC_VERSION(6, 2) /* WIN10 in Linux; Linux trusts WRITE SAME from here on */
+#define STORVSC_VERSION_THRESHOLD STORVSC_VERSION(6, 2) /* WIN10 in Linux; WRITE SAME is trusted */
 
 /* All versions, newest first: X(version). */
 #define STORVSC_VERSIONS(X) \
@@ -98,7 +98,7 @@ enum storvsc_operation {
 /* storvsc_scsi_request.data_in, as SCSI_IOCTL_DATA_* in Windows */
 #define STORVSC_DATA_OUT 0u
 #define STORVSC_DATA_IN 1u
-#define STORVSC_DATA_UNSPECIFIED 2u /* UNKNOWN_TYPE in Linux, which uses it where there is no data */
+#define STORVSC_DATA_UNSPECIFIED 2u /* UNKNOWN_TYPE in Linux, used where there is no data */
 
 #define STORVSC_CDB_BYTES 16u
 #define STORVSC_SENSE_BYTES 20u      /* from 5.1 on; 18 before */

@@ -3,9 +3,9 @@
  * The storage VSP's controller: its life, its LUNs, and resets.
  *
  * A command becomes a user of its LUN by one atomic addition and leaves by another; the lock is for
- * those who add or remove disks and for resets, which are rare. Each of them publishes what it waits
- * for before it looks at the users, and each user leaves before it looks whether someone waits
- * (sequentially consistent on both sides), so one of the two always sees the other.
+ * those who add or remove disks and for resets, which are rare. Each of them publishes what it
+ * waits for before it looks at the users, and each user leaves before it looks whether someone
+ * waits (sequentially consistent on both sides), so one of the two always sees the other.
  */
 #include "storage/storvsp_private.h"
 
@@ -209,7 +209,8 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
 }
 
 void storvsp_each_lun(struct storvsp *storvsp,
-		      void (*each)(void *arg, struct storvsp_address address, struct scsi_disk *disk),
+		      void (*each)(void *arg, struct storvsp_address address,
+				   struct scsi_disk *disk),
 		      void *arg)
 {
 	for (uint32_t i = 0; i < STORVSP_ADDRESSES; i++) {
@@ -379,7 +380,8 @@ struct storvsp_status storvsp_status(const struct storvsp *storvsp)
 	return (struct storvsp_status){
 		.version = atomic_load_explicit(&storvsp->version, memory_order_relaxed),
 		.ready = atomic_load_explicit(&storvsp->ready, memory_order_relaxed),
-		.channels_open = atomic_load_explicit(&storvsp->channels_open, memory_order_relaxed),
+		.channels_open = atomic_load_explicit(&storvsp->channels_open,
+						      memory_order_relaxed),
 		.commands = atomic_load_explicit(&storvsp->commands, memory_order_relaxed),
 		.resets = atomic_load_explicit(&storvsp->resets_done, memory_order_relaxed),
 		.starved = atomic_load_explicit(&storvsp->starved, memory_order_relaxed),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The storage VSP: a SCSI controller on VMBus. It carries commands of a guest to SCSI disks, data and all
- * without a copy, over one channel for each loop it is given.
+ * The storage VSP: a SCSI controller on VMBus. It carries commands of a guest to SCSI disks, data
+ * and all without a copy, over one channel for each loop it is given.
  *
  * Threads: create and destroy on the bus loop. LUNs may be added, removed and counted by any thread
  * while the guest uses the controller.
@@ -45,8 +45,8 @@ struct storvsp_address {
  * storvsp_instance_id() - The instance id of the n-th controller.
  * @index: 0 for the first
  *
- * Those of a generation 2 machine, which guests put into /dev/disk/by-path and by which Azure images
- * tell their disks apart.
+ * Those of a generation 2 machine, which guests put into /dev/disk/by-path and by which Azure
+ * images tell their disks apart.
  *
  * Source: [azure-vm-utils udev rules] scsi0 to scsi3; counted on behind them [policy].
  *
@@ -67,7 +67,8 @@ int storvsp_create(struct vmbus_host *host, const struct storvsp_config *config,
 		   struct storvsp **out_storvsp) LIS_MUST_USE;
 
 /**
- * storvsp_destroy() - Rescind the controller, let everything in flight end, free it. Disks stay the caller's.
+ * storvsp_destroy() - Rescind the controller, let everything in flight end, free it. Disks stay the
+ * caller's.
  * @storvsp: NULL is not fine: nothing would ever call @destroyed
  * @destroyed: called on the bus loop, when @storvsp is gone and no disk is used by it any more
  *
@@ -108,7 +109,8 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
  * Context: any thread; @each may not add or remove.
  */
 void storvsp_each_lun(struct storvsp *storvsp,
-		      void (*each)(void *arg, struct storvsp_address address, struct scsi_disk *disk),
+		      void (*each)(void *arg, struct storvsp_address address,
+				   struct scsi_disk *disk),
 		      void *arg);
 
 struct storvsp_status {

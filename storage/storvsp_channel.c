@@ -2,12 +2,13 @@
 /*
  * A channel of the storage VSP: packets in, SCSI commands to disks, answers out.
  *
- * A channel is owned by its loop; nothing in it needs a lock. Each packet takes one request out of a
- * fixed pool and keeps it until its answer is in the ring; while the pool is empty, or a reset waits,
- * packets stay where they are. Answers for which the guest's ring has no room wait in a list.
+ * A channel is owned by its loop; nothing in it needs a lock. Each packet takes one request out of
+ * a fixed pool and keeps it until its answer is in the ring; while the pool is empty, or a reset
+ * waits, packets stay where they are. Answers for which the guest's ring has no room wait in a
+ * list.
  *
- * A packet is copied out of the ring before it is looked at, and its memory is looked up page by page;
- * data moves between that memory and the block device without a copy.
+ * A packet is copied out of the ring before it is looked at, and its memory is looked up page by
+ * page; data moves between that memory and the block device without a copy.
  */
 #include "storage/storvsp_private.h"
 
@@ -17,7 +18,7 @@
 #define container_of(pointer, type, member) \
 	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
-/* Pieces of guest memory of one command: each page of the largest transfer apart, and some for ranges. */
+/* Pieces of memory of one command: each page of the largest transfer, and some for ranges. */
 #define PIECES_MAX (STORVSP_TRANSFER_BYTES_MAX / HV_PAGE_BYTES + 4)
 /* [policy] Packets taken before the loop looks at completions again. */
 #define PACKETS_AT_ONCE 64u
@@ -119,8 +120,8 @@ static int send_answer(struct storvsp_request *request)
 {
 	struct iovec iov = { &request->packet, request->packet_bytes };
 
-	return vmbus_channel_send(request->channel->channel, VMBUS_PACKET_COMPLETION, request->id, false,
-				  &iov, 1);
+	return vmbus_channel_send(request->channel->channel, VMBUS_PACKET_COMPLETION, request->id,
+				  false, &iov, 1);
 }
 
 /* The request's packet is the answer: into the ring with it, in order, as soon as there is room. */
@@ -135,7 +136,8 @@ static void answer(struct storvsp_request *request)
 	}
 	if (!ch->backlog)
 		err = send_answer(request);
-	ch->unflushed = true; /* also where it was full: the guest must hear that we wait for room */
+	/* Also where it was full: the guest must hear that we wait for room. */
+	ch->unflushed = true;
 	if (err == -LIS_FULL) {
 		request->next = NULL;
 		*ch->backlog_end = request;
@@ -151,8 +153,9 @@ static void send_rescan(struct storvsp_channel *ch)
 {
 	struct storvsc_packet packet = { .operation = STORVSC_ENUMERATE_BUS };
 	uint16_t version = atomic_load_explicit(&ch->storvsp->version, memory_order_relaxed);
-	struct iovec iov = { &packet, version >= STORVSC_VERSION_WIN8 ? STORVSC_PACKET_BYTES_LONG :
-									STORVSC_PACKET_BYTES_SHORT };
+	struct iovec iov = { &packet, version >= STORVSC_VERSION_WIN8
+					      ? STORVSC_PACKET_BYTES_LONG
+					      : STORVSC_PACKET_BYTES_SHORT };
 	int err;
 
 	if (ch->closing || ch->broken || ch->backlog)
@@ -170,7 +173,8 @@ void storvsp_channel_rescan(struct storvsp_channel *ch)
 {
 	/* A guest that is not that far will look anyway; below 4.2 it cannot be told. */
 	if (!atomic_load_explicit(&ch->storvsp->ready, memory_order_relaxed) ||
-	    atomic_load_explicit(&ch->storvsp->version, memory_order_relaxed) < STORVSC_VERSION_WIN7)
+	    atomic_load_explicit(&ch->storvsp->version, memory_order_relaxed) <
+		    STORVSC_VERSION_WIN7)
 		return;
 	ch->rescan_due = true;
 	send_rescan(ch);
@@ -230,8 +234,8 @@ static uint32_t status_of_srb(uint8_t srb_status)
 }
 
 /*
- * Turn the question into the answer. Of the question the address stays; Linux wants the length done and
- * ignores it on failure, sense goes where the CDB was.
+ * Turn the question into the answer. Of the question the address stays; Linux wants the length done
+ * and ignores it on failure, sense goes where the CDB was.
  */
 static void answer_srb(struct storvsp_request *request, uint8_t srb_status, uint8_t scsi_status,
 		       const uint8_t *sense, uint32_t transferred_bytes)
@@ -283,8 +287,9 @@ static void scsi_is_done(struct scsi_request *scsi)
 }
 
 /*
- * Commands that need no disk. As Hyper-V does it, INQUIRY finds "nothing here" rather than an error, and
- * everything else is told that there is no such LUN, which makes Linux forget the device.
+ * Commands that need no disk. As Hyper-V does it, INQUIRY finds "nothing here" rather than an
+ * error, and everything else is told that there is no such LUN, which makes Linux forget the
+ * device.
  */
 static void execute_without_disk(struct storvsp_request *request)
 {
@@ -330,7 +335,8 @@ static bool add_piece(struct storvsp_request *request, uint64_t gpa, uint64_t by
 }
 
 /* Adds up to @bytes of a range: pages that are neighbours together, or apart where slots meet. */
-static bool add_run(struct storvsp_request *request, const struct vmbus_gpa_run *run, uint64_t bytes)
+static bool add_run(struct storvsp_request *request, const struct vmbus_gpa_run *run,
+		    uint64_t bytes)
 {
 	uint64_t offset = run->byte_offset;
 
@@ -350,7 +356,8 @@ static bool add_run(struct storvsp_request *request, const struct vmbus_gpa_run 
 			if (pages == 1)
 				return false;
 			pages = 1;
-			piece_bytes = HV_PAGE_BYTES - offset < bytes ? HV_PAGE_BYTES - offset : bytes;
+			piece_bytes = HV_PAGE_BYTES - offset < bytes ? HV_PAGE_BYTES - offset
+								     : bytes;
 			if (!add_piece(request, gpa, piece_bytes))
 				return false;
 		}
@@ -361,8 +368,8 @@ static bool add_run(struct storvsp_request *request, const struct vmbus_gpa_run 
 }
 
 /*
- * The command's memory as iovecs, cut to the length in the command. Returns 0, -LIS_CORRUPT (there is
- * less memory than the command says), -LIS_INVALID (it is not all guest memory, or too much).
+ * The command's memory as iovecs, cut to the length in the command. Returns 0, -LIS_CORRUPT (there
+ * is less memory than the command says), -LIS_INVALID (it is not all guest memory, or too much).
  */
 static int map_data(struct storvsp_request *request, const struct vmbus_packet *packet)
 {
@@ -457,8 +464,8 @@ static void reset_is_done(struct io_call *call)
 }
 
 /*
- * Commands under way are waited for, long ones of this channel are cut short, and the answer follows
- * theirs. Until then nothing more is taken from this channel.
+ * Commands under way are waited for, long ones of this channel are cut short, and the answer
+ * follows theirs. Until then nothing more is taken from this channel.
  */
 static void execute_reset(struct storvsp_request *request, bool one_lun)
 {
@@ -637,9 +644,9 @@ static void handle_packet(struct storvsp_request *request, const struct vmbus_pa
 	memcpy(&request->packet, packet->payload, bytes);
 	memset((uint8_t *)&request->packet + bytes, 0, sizeof(request->packet) - bytes);
 	/*
-	 * Windows wants answers of exactly the length its version has, which is what it sends; Linux from
-	 * 5.17 on sends the long form from the first packet on and wants it back. Source: [openvmm storvsp
-	 * parse_packet], [linux 6.1 storvsc_on_channel_callback].
+	 * Windows wants answers of exactly the length its version has, which is what it sends;
+	 * Linux from 5.17 on sends the long form from the first packet on and wants it back.
+	 * Source: [openvmm storvsp parse_packet], [linux 6.1 storvsc_on_channel_callback].
 	 */
 	request->packet_bytes = (uint32_t)bytes;
 	request->id = packet->id;
@@ -660,7 +667,8 @@ static bool on_receive(struct vmbus_channel *channel)
 			count(&ch->storvsp->starved);
 			break;
 		}
-		err = vmbus_channel_receive(channel, ch->packet_buffer, VMBUS_PACKET_BYTES_MAX, &packet);
+		err = vmbus_channel_receive(channel, ch->packet_buffer, VMBUS_PACKET_BYTES_MAX,
+					    &packet);
 		if (err) {
 			ch->broken |= err == -LIS_CORRUPT;
 			give_back(request);

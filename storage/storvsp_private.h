@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Between the two halves of the storage VSP: storvsp.c has the controller with its LUNs and resets, which
- * all loops share; storvsp_channel.c has the channels, each owned by its loop. Nobody else includes this.
+ * Between the two halves of the storage VSP: storvsp.c has the controller with its LUNs and resets,
+ * which all loops share; storvsp_channel.c has the channels, each owned by its loop. Nobody else
+ * includes this.
  */
 #ifndef OPENLIS_STORAGE_STORVSP_PRIVATE_H
 #define OPENLIS_STORAGE_STORVSP_PRIVATE_H
@@ -14,12 +15,13 @@
 
 /*
  * A place for a disk; once made it stays until the controller goes, so that loops may look at it
- * without a lock. @users counts commands on their way, with STORVSP_LUN_PRESENT while a disk is there.
+ * without a lock. @users counts commands on their way, with STORVSP_LUN_PRESENT while a disk is
+ * there.
  */
 struct storvsp_lun {
 	_Atomic uint32_t users;
-	struct scsi_disk *disk;            /* valid for whoever found PRESENT when he became a user */
-	_Atomic(struct io_call *) removed; /* set while being removed; taken by who sees the last user go */
+	struct scsi_disk *disk;            /* for whoever found PRESENT when he became a user */
+	_Atomic(struct io_call *) removed; /* being removed; taken by who sees the last user go */
 	uint32_t index;                    /* in storvsp.luns */
 };
 
@@ -97,7 +99,7 @@ uint32_t storvsp_luns_of_target(struct storvsp *storvsp, uint8_t path, uint8_t t
 bool storvsp_reset_start(struct storvsp *storvsp, struct storvsp_reset *reset,
 			 const struct storvsp_address *address);
 
-/** storvsp_reset_abandon() - Stop waiting. Return: false if done_call is on its way nevertheless. */
+/** storvsp_reset_abandon() - Stop waiting. Return: false if done_call comes nevertheless. */
 bool storvsp_reset_abandon(struct storvsp *storvsp, struct storvsp_reset *reset);
 
 /* storvsp_channel.c */

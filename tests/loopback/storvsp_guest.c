@@ -22,8 +22,8 @@ int storvsp_guest_write(struct mini_channel *channel, const struct vmbus_packet_
 	return err;
 }
 
-int storvsp_guest_send(struct mini_channel *channel, uint64_t id, const struct storvsc_packet *packet,
-		       size_t bytes)
+int storvsp_guest_send(struct mini_channel *channel, uint64_t id,
+		       const struct storvsc_packet *packet, size_t bytes)
 {
 	struct vmbus_piece piece = { packet, bytes };
 	struct vmbus_packet_out out = vmbus_packet_in_band(id, true, &piece, 1);
@@ -69,8 +69,8 @@ int storvsp_guest_wait(struct mini_channel *channel, struct storvsp_reply *out_r
 	return -LIS_TIMEOUT;
 }
 
-int storvsp_guest_call(struct mini_channel *channel, const struct storvsc_packet *packet, size_t bytes,
-		       struct storvsp_reply *out_reply)
+int storvsp_guest_call(struct mini_channel *channel, const struct storvsc_packet *packet,
+		       size_t bytes, struct storvsp_reply *out_reply)
 {
 	int err = storvsp_guest_send(channel, 0x1234567, packet, bytes);
 
@@ -91,16 +91,17 @@ static int step(struct mini_channel *channel, uint32_t operation, uint16_t versi
 	err = storvsp_guest_call(channel, &packet, bytes, &reply);
 	if (err)
 		return err;
-	if (reply.type != VMBUS_PACKET_COMPLETION || reply.packet.operation != STORVSC_COMPLETE_IO ||
-	    reply.bytes != bytes)
+	if (reply.type != VMBUS_PACKET_COMPLETION ||
+	    reply.packet.operation != STORVSC_COMPLETE_IO || reply.bytes != bytes)
 		return -LIS_CORRUPT;
 	return reply.packet.status ? -LIS_REFUSED : 0;
 }
 
 int storvsp_guest_init(struct mini_channel *channel, uint16_t version)
 {
-	static const uint32_t steps[] = { STORVSC_BEGIN_INITIALIZATION, STORVSC_QUERY_PROTOCOL_VERSION,
-					  STORVSC_QUERY_PROPERTIES, STORVSC_END_INITIALIZATION };
+	static const uint32_t steps[] = { STORVSC_BEGIN_INITIALIZATION,
+					  STORVSC_QUERY_PROTOCOL_VERSION, STORVSC_QUERY_PROPERTIES,
+					  STORVSC_END_INITIALIZATION };
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		int err = step(channel, steps[i], version);

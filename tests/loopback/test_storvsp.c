@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The storage VSP over the loopback partition, with a scripted guest and a block device in memory. All
- * loops are turned by the test's own thread, so every order of events is the test's choice.
+ * The storage VSP over the loopback partition, with a scripted guest and a block device in memory.
+ * All loops are turned by the test's own thread, so every order of events is the test's choice.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -98,7 +98,8 @@ static int setup_version(void **state, uint16_t version_max)
 	f->call.fn = on_call;
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(io_loop_create(NULL, &f->loops[i]), 0);
-	assert_int_equal(loopback_create(&(struct loopback_config){ 2, 32u << 20 }, &f->partition), 0);
+	assert_int_equal(loopback_create(&(struct loopback_config){ 2, 32u << 20 }, &f->partition),
+			 0);
 	host_config.partition = f->partition;
 	host_config.loop = f->loops[0];
 	assert_int_equal(vmbus_host_create(&host_config, &f->host), 0);
@@ -164,7 +165,8 @@ static void open_ready(struct fixture *f, uint16_t version)
 	assert_int_equal(storvsp_guest_init(&f->channel, version), 0);
 }
 
-static struct storvsc_packet srb(const uint8_t *cdb, size_t cdb_bytes, uint8_t data_in, uint32_t bytes)
+static struct storvsc_packet srb(const uint8_t *cdb, size_t cdb_bytes, uint8_t data_in,
+				 uint32_t bytes)
 {
 	struct storvsc_packet packet = {
 		.operation = STORVSC_EXECUTE_SRB,
@@ -187,7 +189,8 @@ struct range {
 
 /* A question whose data lies in @ranges of the data pages. */
 static int send_data(struct fixture *f, struct mini_channel *channel, uint64_t id,
-		     const struct storvsc_packet *packet, const struct range *ranges, size_t range_count)
+		     const struct storvsc_packet *packet, const struct range *ranges,
+		     size_t range_count)
 {
 	uint64_t head[2048], pfns[512];
 	struct vmbus_piece piece = { packet, STORVSC_PACKET_BYTES_LONG };
@@ -200,20 +203,22 @@ static int send_data(struct fixture *f, struct mini_channel *channel, uint64_t i
 
 		for (uint32_t p = 0; p < count; p++)
 			pfns[p] = (f->data_gpa.value >> HV_PAGE_SHIFT) + ranges[i].first_page + p;
-		assert_int_equal(vmbus_gpa_head_add(&builder, ranges[i].bytes, ranges[i].offset, pfns), 0);
+		assert_int_equal(
+			vmbus_gpa_head_add(&builder, ranges[i].bytes, ranges[i].offset, pfns), 0);
 	}
 	out = vmbus_packet_gpa_direct(id, &builder, &piece, 1);
 	return storvsp_guest_write(channel, &out);
 }
 
 /* READ(10) or WRITE(10) of whole sectors at the start of a data page. */
-static int send_transfer(struct fixture *f, struct mini_channel *channel, uint64_t id, uint8_t operation,
-			 uint32_t lba, uint16_t blocks, uint32_t page)
+static int send_transfer(struct fixture *f, struct mini_channel *channel, uint64_t id,
+			 uint8_t operation, uint32_t lba, uint16_t blocks, uint32_t page)
 {
 	uint8_t cdb[10] = { operation, 0, (uint8_t)(lba >> 24), (uint8_t)(lba >> 16),
 			    (uint8_t)(lba >> 8), (uint8_t)lba, 0, (uint8_t)(blocks >> 8),
 			    (uint8_t)blocks };
-	struct storvsc_packet packet = srb(cdb, sizeof(cdb), operation == SCSI_READ_10, blocks * 512u);
+	struct storvsc_packet packet = srb(cdb, sizeof(cdb), operation == SCSI_READ_10,
+					   blocks * 512u);
 	struct range range = { blocks * 512u, 0, page };
 
 	return send_data(f, channel, id, &packet, &range, 1);
@@ -248,8 +253,8 @@ static void assert_srb(const struct storvsp_reply *reply, uint8_t srb_status, ui
 			 srb_status == STORVSC_SRB_SUCCESS);
 }
 
-static struct storvsp_reply call_srb(struct fixture *f, uint8_t lun, const uint8_t *cdb, size_t cdb_bytes,
-				     uint32_t bytes)
+static struct storvsp_reply call_srb(struct fixture *f, uint8_t lun, const uint8_t *cdb,
+				     size_t cdb_bytes, uint32_t bytes)
 {
 	struct storvsc_packet packet = srb(cdb, cdb_bytes, STORVSC_DATA_IN, bytes);
 	struct range range = { bytes, 0, 0 };
@@ -316,8 +321,9 @@ static void unknown_versions_are_refused_until_one_is_known(void **state)
 	open_channel(f, 0, &f->channel);
 	assert_int_equal(call_operation(f, &f->channel, STORVSC_BEGIN_INITIALIZATION, 0), 0);
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
-		assert_int_equal(call_operation(f, &f->channel, STORVSC_QUERY_PROTOCOL_VERSION, unknown[i]),
-				 STORVSC_STATUS_REVISION_MISMATCH);
+		assert_int_equal(
+			call_operation(f, &f->channel, STORVSC_QUERY_PROTOCOL_VERSION, unknown[i]),
+			STORVSC_STATUS_REVISION_MISMATCH);
 	assert_int_equal(call_operation(f, &f->channel, STORVSC_QUERY_PROTOCOL_VERSION,
 					STORVSC_VERSION_BLUE), 0);
 	assert_int_equal(storvsp_status(f->storvsp).version, STORVSC_VERSION_BLUE);
@@ -337,8 +343,9 @@ static void a_capped_version_refuses_the_newer_ones(void **state)
 
 static void steps_out_of_order_are_refused(void **state)
 {
-	static const uint32_t order[] = { STORVSC_BEGIN_INITIALIZATION, STORVSC_QUERY_PROTOCOL_VERSION,
-					  STORVSC_QUERY_PROPERTIES, STORVSC_END_INITIALIZATION };
+	static const uint32_t order[] = { STORVSC_BEGIN_INITIALIZATION,
+					  STORVSC_QUERY_PROTOCOL_VERSION, STORVSC_QUERY_PROPERTIES,
+					  STORVSC_END_INITIALIZATION };
 	struct fixture *f = *state;
 
 	open_channel(f, 0, &f->channel);
@@ -349,8 +356,9 @@ static void steps_out_of_order_are_refused(void **state)
 								STORVSC_VERSION_BLUE),
 						 STORVSC_STATUS_INVALID_DEVICE_STATE);
 		if (at < 3)
-			assert_int_equal(call_operation(f, &f->channel, STORVSC_CREATE_SUB_CHANNELS, 1),
-					 STORVSC_STATUS_INVALID_DEVICE_STATE);
+			assert_int_equal(
+				call_operation(f, &f->channel, STORVSC_CREATE_SUB_CHANNELS, 1),
+				STORVSC_STATUS_INVALID_DEVICE_STATE);
 		if (at < 4) {
 			assert_int_equal(call_operation(f, &f->channel, STORVSC_EXECUTE_SRB, 0),
 					 STORVSC_STATUS_INVALID_DEVICE_STATE);
@@ -374,10 +382,13 @@ static void properties_follow_the_version(void **state)
 		struct storvsp_reply reply;
 
 		open_channel(f, 0, &f->channel);
-		assert_int_equal(call_operation(f, &f->channel, STORVSC_BEGIN_INITIALIZATION, 0), 0);
-		assert_int_equal(call_operation(f, &f->channel, STORVSC_QUERY_PROTOCOL_VERSION,
-						versions[i]), 0);
-		assert_int_equal(storvsp_guest_call(&f->channel, &packet, sizeof(packet), &reply), 0);
+		assert_int_equal(call_operation(f, &f->channel, STORVSC_BEGIN_INITIALIZATION, 0),
+				 0);
+		assert_int_equal(
+			call_operation(f, &f->channel, STORVSC_QUERY_PROTOCOL_VERSION, versions[i]),
+			0);
+		assert_int_equal(storvsp_guest_call(&f->channel, &packet, sizeof(packet), &reply),
+				 0);
 		assert_int_equal(reply.packet.status, 0);
 		assert_int_equal(reply.packet.properties.transfer_bytes_max, 1u << 20);
 		assert_int_equal(reply.packet.properties.flags, i);
@@ -539,7 +550,8 @@ static void sense_travels_where_the_guest_looks(void **state)
 
 	open_ready(f, STORVSC_VERSION_THRESHOLD);
 	reply = call_srb(f, 0, CDB(0x28, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 1, 0), 512);
-	assert_srb(&reply, STORVSC_SRB_ERROR | STORVSC_SRB_AUTOSENSE_VALID, SCSI_CHECK_CONDITION, 0);
+	assert_srb(&reply, STORVSC_SRB_ERROR | STORVSC_SRB_AUTOSENSE_VALID, SCSI_CHECK_CONDITION,
+		   0);
 	assert_int_equal(reply.packet.status, STORVSC_STATUS_IO_DEVICE_ERROR);
 	assert_int_equal(reply.packet.request.sense_bytes, 18);
 	assert_int_equal(reply.packet.request.sense[0], 0x70);
@@ -590,8 +602,10 @@ static void report_luns_knows_each_target(void **state)
 	struct storvsp_reply reply;
 
 	open_ready(f, STORVSC_VERSION_THRESHOLD);
-	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 63 }, f->disk), 0);
-	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 7, 1, 255 }, f->disk), 0);
+	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 63 }, f->disk),
+			 0);
+	assert_int_equal(
+		storvsp_lun_add(f->storvsp, (struct storvsp_address){ 7, 1, 255 }, f->disk), 0);
 	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 8, 0, 0 }, f->disk),
 			 -LIS_INVALID);
 	assert_int_equal(storvsp_guest_wait(&f->channel, &reply), 0); /* ENUMERATE_BUS */
@@ -660,7 +674,8 @@ static void answers_wait_in_order_while_the_guests_ring_is_full(void **state)
 	}
 	assert_true(sent > 32768 / 88 + QUEUE_DEPTH);
 	/* Now with ENUMERATE_BUS behind all that. */
-	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 5 }, f->disk), 0);
+	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 5 }, f->disk),
+			 0);
 	settle(f);
 	while (got < sent) {
 		struct storvsp_reply reply;
@@ -881,7 +896,8 @@ static void a_reset_is_answered_after_what_it_waits_for(void **state)
 static void a_reset_cuts_long_commands_short(void **state)
 {
 	struct fixture *f = *state;
-	struct storvsc_packet verify = srb(CDB(0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0), 2, 0);
+	struct storvsc_packet verify = srb(CDB(0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0),
+					   2, 0);
 	struct storvsc_packet reset = { .operation = STORVSC_RESET_BUS };
 	struct storvsp_reply reply;
 
@@ -902,7 +918,8 @@ static void a_reset_cuts_long_commands_short(void **state)
 
 static void post_close(struct fixture *f, struct mini_channel *channel)
 {
-	struct vmbus_msg_channel close = { { VMBUS_MSG_CLOSE_CHANNEL, 0 }, channel->offer.channel_id };
+	struct vmbus_msg_channel close = { { VMBUS_MSG_CLOSE_CHANNEL, 0 },
+					   channel->offer.channel_id };
 
 	assert_int_equal(mini_post(&f->guest, f->guest.connection_id, &close, sizeof(close)), 0);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The storage VSP with its loops on threads of their own: two channels carry commands for their own LUNs,
- * and now and then a reset, while a third LUN comes and goes under commands for it. Meant for TSan, too.
+ * The storage VSP with its loops on threads of their own: two channels carry commands for their own
+ * LUNs, and now and then a reset, while a third LUN comes and goes under commands for it. Meant for
+ * TSan, too.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -45,7 +46,8 @@ static int send_command(struct channel_thread *t)
 		packet.operation = t->sent % 200 == 50 ? STORVSC_RESET_BUS : STORVSC_RESET_LUN;
 		return storvsp_guest_send(&t->channel, t->sent + 1, &packet, sizeof(packet));
 	}
-	if (t->sent % 7 == 3) /* the one that comes and goes: no data, so that nobody else's is touched */
+	/* The one that comes and goes: no data, so that nobody else's is touched. */
+	if (t->sent % 7 == 3)
 		packet.request = (struct storvsc_scsi_request){ .cdb_length = 6, .lun = 9 };
 	if (!packet.request.data_transfer_length)
 		return storvsp_guest_send(&t->channel, t->sent + 1, &packet, sizeof(packet));
@@ -131,7 +133,8 @@ static void begin(struct frame *f)
 	assert_int_equal(io_loop_create(NULL, &f->bus), 0);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(io_loop_create(NULL, &f->loops[i]), 0);
-	assert_int_equal(loopback_create(&(struct loopback_config){ 1, 8u << 20 }, &f->partition), 0);
+	assert_int_equal(loopback_create(&(struct loopback_config){ 1, 8u << 20 }, &f->partition),
+			 0);
 	host_config = (struct vmbus_host_config){ .partition = f->partition, .loop = f->bus };
 	assert_int_equal(vmbus_host_create(&host_config, &f->host), 0);
 	config.bus_loop = f->bus;
@@ -142,8 +145,10 @@ static void begin(struct frame *f)
 		memory_block_init(&f->memory[i], 1u << 20, 512);
 		assert_int_equal(scsi_disk_create(&disk, &f->disks[i]), 0);
 		if (i < 2)
-			assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, i },
-							 f->disks[i]), 0);
+			assert_int_equal(storvsp_lun_add(f->storvsp,
+							 (struct storvsp_address){ 0, 0, i },
+							 f->disks[i]),
+					 0);
 	}
 	assert_int_equal(io_loop_start(f->bus), 0);
 	for (int i = 0; i < 2; i++)
@@ -152,7 +157,8 @@ static void begin(struct frame *f)
 
 static void open_both(struct frame *f)
 {
-	struct storvsc_packet create = { .operation = STORVSC_CREATE_SUB_CHANNELS, .sub_channel_count = 1 };
+	struct storvsc_packet create = { .operation = STORVSC_CREATE_SUB_CHANNELS,
+					 .sub_channel_count = 1 };
 	const struct guid id = storvsp_instance_id(0);
 	struct storvsp_reply reply;
 
@@ -162,7 +168,8 @@ static void open_both(struct frame *f)
 	assert_int_equal(mini_open(&f->guest, mini_find_offer(&f->guest, &id, 0), 5,
 				   &f->threads[0].channel), 0);
 	assert_int_equal(storvsp_guest_init(&f->threads[0].channel, STORVSC_VERSION_THRESHOLD), 0);
-	assert_int_equal(storvsp_guest_call(&f->threads[0].channel, &create, sizeof(create), &reply), 0);
+	assert_int_equal(
+		storvsp_guest_call(&f->threads[0].channel, &create, sizeof(create), &reply), 0);
 	for (int i = 0; i < 5000 && !mini_find_offer(&f->guest, &id, 1); i++) {
 		usleep(1000);
 		mini_drain(&f->guest);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A block device in memory for tests: answers at once, or holds requests until the test lets them go, and
- * fails where the test says so. One thread at a time.
+ * A block device in memory for tests: answers at once, or holds requests until the test lets them
+ * go, and fails where the test says so. One thread at a time.
  */
 #ifndef OPENLIS_TESTS_MEMORY_BLOCK_H
 #define OPENLIS_TESTS_MEMORY_BLOCK_H
@@ -16,7 +16,7 @@ struct memory_block {
 	bool hold;                 /* keep requests until memory_block_release() */
 	struct block_request *held;
 	uint32_t held_count;
-	uint32_t fail_at;          /* the n-th request from now on (1: the next) fails, once; 0: none */
+	uint32_t fail_at; /* the n-th request from now on (1: the next) fails, once; 0: none */
 	int fail_with;
 
 	/* What came, in order of arrival. */

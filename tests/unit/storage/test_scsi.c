@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* The SCSI disk on a block device in memory: every command, its limits, and the sense of what is refused. */
+/*
+ * The SCSI disk on a block device in memory: every command, its limits, and the sense of what is
+ * refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,8 +126,8 @@ static void run_cdb(struct fixture *f, const uint8_t *cdb, size_t cdb_bytes, uin
 }
 
 /* READ(16)-shaped commands. */
-static void run_16(struct fixture *f, uint8_t operation, uint8_t flags, uint64_t lba, uint32_t blocks,
-		   uint32_t direction, uint64_t data_bytes)
+static void run_16(struct fixture *f, uint8_t operation, uint8_t flags, uint64_t lba,
+		   uint32_t blocks, uint32_t direction, uint64_t data_bytes)
 {
 	uint8_t cdb[16] = { operation, flags };
 
@@ -133,8 +136,8 @@ static void run_16(struct fixture *f, uint8_t operation, uint8_t flags, uint64_t
 	run_cdb(f, cdb, sizeof(cdb), direction, data_bytes);
 }
 
-static void run_10(struct fixture *f, uint8_t operation, uint8_t flags, uint32_t lba, uint16_t blocks,
-		   uint32_t direction, uint64_t data_bytes)
+static void run_10(struct fixture *f, uint8_t operation, uint8_t flags, uint32_t lba,
+		   uint16_t blocks, uint32_t direction, uint64_t data_bytes)
 {
 	uint8_t cdb[10] = { operation, flags };
 
@@ -157,8 +160,8 @@ static void assert_sense(const struct fixture *f, enum scsi_sense sense)
 	assert_int_equal(f->request.transferred_bytes, 0);
 	assert_int_equal(f->request.sense[0], 0x70);
 	assert_int_equal(f->request.sense[7], 10);
-	assert_int_equal(SCSI_SENSE(f->request.sense[2], f->request.sense[12], f->request.sense[13]),
-			 sense);
+	assert_int_equal(
+		SCSI_SENSE(f->request.sense[2], f->request.sense[12], f->request.sense[13]), sense);
 }
 
 static void assert_bad_field(const struct fixture *f, unsigned cdb_byte)
@@ -707,7 +710,7 @@ static void the_short_form_has_no_fua(void **state)
 {
 	struct fixture *f = *state;
 
-	/* Where others have it there is address: as no memory is that large, the write must fail. */
+	/* Where others have it there is address; no memory is that large: the write must fail. */
 	f->memory.base.geometry.size_bytes = 0x90000ull * 512;
 	make_disk(f, NULL);
 	f->memory.fail_at = 1;
@@ -742,7 +745,8 @@ static void device_errors_become_sense(void **state)
 		enum scsi_sense read, write;
 	} errors[] = {
 		{ -LIS_IO, SCSI_SENSE_READ_ERROR, SCSI_SENSE_WRITE_ERROR },
-		{ -LIS_NOSPACE, SCSI_SENSE_SPACE_ALLOCATION_FAILED, SCSI_SENSE_SPACE_ALLOCATION_FAILED },
+		{ -LIS_NOSPACE, SCSI_SENSE_SPACE_ALLOCATION_FAILED,
+		  SCSI_SENSE_SPACE_ALLOCATION_FAILED },
 		{ -LIS_READONLY, SCSI_SENSE_WRITE_PROTECTED, SCSI_SENSE_WRITE_PROTECTED },
 		{ -LIS_INVALID, SCSI_SENSE_LBA_OUT_OF_RANGE, SCSI_SENSE_LBA_OUT_OF_RANGE },
 		{ -LIS_CORRUPT, SCSI_SENSE_INTERNAL_FAILURE, SCSI_SENSE_INTERNAL_FAILURE },
