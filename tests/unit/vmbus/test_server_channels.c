@@ -474,6 +474,28 @@ static void a_rescinded_channel_closes_and_its_id_lives_until_released(void **st
 	world_fini(&world);
 }
 
+static void gpadls_of_a_dead_id_belong_to_no_device(void **state)
+{
+	struct world_channel *channel = &world.channels[0];
+	struct vmbus_server_range range;
+
+	world_offered_and_connected(&world, VMBUS_VERSION_IRON);
+	guest_makes_gpadl(&world, 1, 5, 0x10, 4);
+	guest_reads_created(&world, 5);
+	world_rescind(&world, 0);
+	reads_rescind(1);
+	/* The same storage serves another device. */
+	memset(channel, 0, sizeof(*channel));
+	channel->server.offer.instance_id = GUID(0x77, 0, 0, 0, 0);
+	channel->offered = true;
+	assert_int_equal(vmbus_server_offer(&world.server, &channel->server), 0);
+	guest_reads(&world, VMBUS_MSG_OFFER_CHANNEL, 196);
+	guest_has_open(&world, 0, 6);
+	assert_int_equal(vmbus_server_gpadl_get(&world.server, &channel->server, 5, 0, &range),
+			 -LIS_NOTFOUND);
+	world_fini(&world);
+}
+
 static void a_device_comes_back_when_the_guest_has_let_go_of_it(void **state)
 {
 	const struct vmbus_msg_offer_channel *offer;
@@ -623,6 +645,7 @@ int main(void)
 		cmocka_unit_test(impossible_moves_are_refused),
 		cmocka_unit_test(a_move_that_ends_after_the_close_says_nothing),
 		cmocka_unit_test(a_rescinded_channel_closes_and_its_id_lives_until_released),
+		cmocka_unit_test(gpadls_of_a_dead_id_belong_to_no_device),
 		cmocka_unit_test(a_device_comes_back_when_the_guest_has_let_go_of_it),
 		cmocka_unit_test(rescind_meets_an_open_halfway),
 		cmocka_unit_test(a_guest_may_give_a_closed_channel_back),
