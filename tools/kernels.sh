@@ -5,7 +5,8 @@
 #
 # Everything lies in one cache folder that may be removed at any time:
 #
-#   apt/SERIES/           an apt configuration of our own: the machine's lists and settings stay as they are
+#   apt/SERIES/           an apt configuration of our own: the machine's lists and settings stay as they are;
+#                         "log" has apt's words of the last refresh
 #   kernels/VERSION/      vmlinuz, vmlinux, lib/modules/VERSION/ (with depmod's indexes)
 #   kernels/SERIES        symbolic link to the newest of a series
 #
@@ -101,7 +102,7 @@ apt_prepare() {
 kernel_packaged() {
 	APT_CONFIG=$cache/apt/$1/apt.conf apt-cache pkgnames 2>/dev/null |
 		sed -nE "s/^linux-(image|binary)-(${1//./\\.}\.[0-9.]+([-+][0-9a-z.]+)?-amd64)$/\2/p" |
-		grep -Ev -e '-(cloud|rt)-amd64$' | sort -uV | tail -n 1
+		sort -uV | tail -n 1
 }
 
 # vmlinux BZIMAGE - print the ELF image in a bzImage. A loader that takes it (by PVH's entry, say) saves
@@ -124,37 +125,34 @@ vmlinux() {
 		"${unpack[@]}"
 }
 
-# kernel_unpack VERSION - download VERSION and unpack it to kernels/VERSION.
+# kernel_unpack VERSION - download VERSION and unpack it to kernels/VERSION; apt's words go to $log.
 # In 7.x the image package is empty and depends on three others: kernel, modules, and their indexes.
 kernel_unpack() (
-	set -e
 	version=$1 packages=("linux-image-$1")
 	[ ! -e "$cache/kernels/$version" ] || exit 0
-	tmp=$(mktemp -d "$cache/kernels/.unpack.XXXXXX")
-	trap 'rm -rf "$tmp"' EXIT
 	if apt-cache show "linux-binary-$version" >/dev/null 2>&1; then
 		packages=("linux-binary-$version" "linux-modules-$version" "linux-base-$version")
 	fi
 	note "fetching ${packages[*]}"
-	cd "$tmp"
-	apt-get download -qq "${packages[@]}" >&2
-	for deb in ./*.deb; do dpkg-deb -x "$deb" tree; done
+	tmp=$(mktemp -d "$cache/kernels/.unpack.XXXXXX") && cd "$tmp" || exit
+	trap 'rm -rf "$tmp"' EXIT
+	mkdir -p tree out/lib/modules
+	apt-get download -qq "${packages[@]}" >>"$log" 2>&1 || exit
+	for deb in ./*.deb; do dpkg-deb -x "$deb" tree || exit; done
 
-	mkdir -p out/lib/modules
+	# Before 7.x: /boot and /lib/modules; since then all in /usr/lib/modules.
 	[ ! -d tree/usr/lib/modules ] || mv tree/usr/lib tree/lib
 	mv tree/lib/modules/"$version" out/lib/modules/
 	mv tree/boot/vmlinuz-* out/vmlinuz 2>/dev/null || mv out/lib/modules/"$version"/vmlinuz out/
-	depmod -b out "$version"
-	vmlinux out/vmlinuz >out/vmlinux
-	chmod 755 out
-	mv out "$cache/kernels/$version"
+	depmod -b out "$version" && vmlinux out/vmlinuz >out/vmlinux && chmod 755 out &&
+		mv out "$cache/kernels/$version"
 )
 
 # kernel_refresh SERIES - look for a newer kernel, if the last look was more than a day ago.
 kernel_refresh() {
-	local current=$cache/kernels/$1 looked=$cache/apt/$1/looked version
+	local current=$cache/kernels/$1 looked=$cache/apt/$1/looked log=$cache/apt/$1/log version
 	[ -n "$(find "$looked" -mmin -1440 2>/dev/null)" ] && [ -e "$current/vmlinuz" ] && return 0
-	if apt_prepare "$1" && apt-get update -qq >&2 && version=$(kernel_packaged "$1") &&
+	if apt_prepare "$1" && apt-get update -qq >"$log" 2>&1 && version=$(kernel_packaged "$1") &&
 		[ -n "$version" ] && kernel_unpack "$version"; then
 		ln -sfn "$version" "$current"
 	elif [ -e "$current/vmlinuz" ]; then
@@ -170,7 +168,8 @@ kernel_folder() {
 	mkdir -p "$cache/kernels" "$cache/apt/$1"
 	need modprobe:kmod xz:xz-utils
 	# A subshell, so that lock and APT_CONFIG end with it.
-	( flock 9; kernel_refresh "$1" ) 9>"$cache/apt/$1/lock" || die "cannot get Debian's kernel $1"
+	( flock 9; kernel_refresh "$1" ) 9>"$cache/apt/$1/lock" ||
+		die "cannot get Debian's kernel $1 (apt/$1/log in the cache folder says more)"
 	readlink -f "$cache/kernels/$1"
 }
 
