@@ -157,8 +157,6 @@ int loopback_guest_wait(const struct loopback_guest *guest, uint32_t vp, int tim
 	struct pollfd pollfd = { .fd = guest->interrupt_fds[vp], .events = POLLIN };
 	eventfd_t count;
 
-	if (eventfd_read(pollfd.fd, &count) == 0)
-		return 0;
 	if (poll(&pollfd, 1, timeout_ms) <= 0)
 		return -LIS_TIMEOUT;
 	return eventfd_read(pollfd.fd, &count) == 0 ? 0 : -LIS_TIMEOUT;
