@@ -11,6 +11,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -231,6 +232,10 @@ static void packets_come_back_in_every_version(bool threads)
 		open_by_instance(&rig, &instance_a, &channel);
 		for (uint64_t id = 0; id < 300; id++)
 			assert_int_equal(plain_echo(&channel, id), 0);
+		if (rig.guest.interrupt_page) /* which only the oldest guests look at */
+			assert_int_equal(rig.guest.interrupt_page[0],
+					 versions[i] < VMBUS_VERSION_WIN8 ?
+					 1u << channel.offer.channel_id : 0);
 		assert_int_equal(mini_close(&channel), 0);
 		rig_down(&rig);
 	}
@@ -484,6 +489,65 @@ static void a_device_that_breaks_or_fails_in_open_leaves_nothing_behind(bool thr
 	rig_down(&rig);
 }
 BOTH_WAYS(a_device_that_breaks_or_fails_in_open_leaves_nothing_behind)
+
+/* Neither a channel nor a device is worth the process. */
+static void a_host_without_descriptors_refuses_channels_and_recovers(void **state)
+{
+	struct mini_channel channel;
+	struct rlimit usual, none;
+	struct rig rig;
+
+	rig_up(&rig, false);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	none = usual;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 0), RING_PAGES,
+				   &channel), -LIS_REFUSED);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	open_by_instance(&rig, &instance_a, &channel);
+	assert_int_equal(plain_echo(&channel, 1), 0);
+	rig_down(&rig);
+}
+
+/* The guest's control page says so before the channel is even open. */
+static void rings_with_impossible_indexes_do_not_open(bool threads)
+{
+	const struct vmbus_msg_offer_channel *offer;
+	struct mini_channel channel = { 0 };
+	struct rig rig;
+
+	rig_up(&rig, threads);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	offer = mini_find_offer(&rig.guest, &instance_a, 0);
+	for (int i = 0; i < 4; i++) {
+		struct vmbus_msg_open_channel open = { .header.type = VMBUS_MSG_OPEN_CHANNEL };
+		struct vmbus_msg_open_result result;
+		struct vmbus_ring_control *control;
+		uint32_t gpadl;
+		struct gpa gpa;
+
+		control = loopback_guest_alloc_pages(rig.guest.lo, 4, false, &gpa);
+		assert_non_null(control);
+		*(i % 2 ? &control[i / 2 * 2].in : &control[i / 2 * 2].out) = 4096;
+		assert_int_equal(mini_gpadl(&rig.guest, offer->channel_id, gpa, 4, &gpadl), 0);
+		open.channel_id = offer->channel_id;
+		open.ring_gpadl_id = gpadl;
+		open.host_to_guest_page_offset = 2;
+		mini_post(&rig.guest, rig.guest.connection_id, &open, sizeof(open));
+		assert_int_equal(mini_expect(&rig.guest, VMBUS_MSG_OPEN_RESULT, &result,
+					     sizeof(result)), 0);
+		assert_int_not_equal(result.status, 0);
+		assert_int_equal(mini_gpadl_teardown(&rig.guest, offer->channel_id, gpadl), 0);
+		loopback_guest_free_pages(rig.guest.lo, gpa, 4);
+	}
+	assert_int_equal(atomic_load(&rig.a.opens), 0);
+	open_by_instance(&rig, &instance_a, &channel);
+	assert_int_equal(plain_echo(&channel, 1), 0);
+	rig_down(&rig);
+}
+BOTH_WAYS(rings_with_impossible_indexes_do_not_open)
 
 static void interrupts_go_to_the_vp_the_guest_moved_them_to(bool threads)
 {
@@ -764,6 +828,8 @@ int main(void)
 		UNIT_TESTS(sub_channels_come_when_asked_for_and_go_with_the_primary),
 		UNIT_TESTS(a_broken_ring_costs_its_channel_only),
 		UNIT_TESTS(a_device_that_breaks_or_fails_in_open_leaves_nothing_behind),
+		cmocka_unit_test(a_host_without_descriptors_refuses_channels_and_recovers),
+		UNIT_TESTS(rings_with_impossible_indexes_do_not_open),
 		UNIT_TESTS(interrupts_go_to_the_vp_the_guest_moved_them_to),
 		UNIT_TESTS(a_gpadl_the_device_holds_is_not_torn_down),
 		cmocka_unit_test(a_device_that_takes_nothing_lets_its_loop_sleep),
