@@ -198,7 +198,8 @@ static void add_timesync(struct json_object *json, const struct timesync_host *t
 	struct timesync_status status;
 
 	timesync_host_status(timesync, &status);
-	add_text(json, "state", status.paused ? "paused" : ic_state_text(&status.ic));
+	add_text(json, "state", status.paused && status.ic.state == IC_HOST_READY ?
+				 "paused" : ic_state_text(&status.ic));
 	add_ic(json, &status.ic);
 	add_number(json, "syncs", status.syncs);
 	add_number(json, "samples", status.samples);

@@ -215,10 +215,12 @@ static void a_directory_others_may_write_to_is_not_used(void **state)
 static void a_directory_behind_a_link_is_not_used(void **state)
 {
 	struct registry_claim claim;
-	char error[REGISTRY_ERROR_BYTES], link[80];
+	char error[REGISTRY_ERROR_BYTES], link[80], target[80];
 
 	snprintf(link, sizeof(link), "%s/link", directory);
-	assert_int_equal(symlink("/tmp", link), 0);
+	snprintf(target, sizeof(target), "%s/target", directory);
+	assert_int_equal(mkdir(target, 0700), 0);
+	assert_int_equal(symlink(target, link), 0);
 	setenv("LIS_RUNTIME_DIR", link, 1);
 	assert_int_not_equal(registry_claim("web", &claim, error), 0);
 }

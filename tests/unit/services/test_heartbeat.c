@@ -257,6 +257,8 @@ static void an_answer_without_a_number_costs_the_channel(void **state)
 
 	setup(&world, HEARTBEAT_3_0);
 	guest_takes(&world.base, IC_HEARTBEAT, &packet);
+	/* Right as far as it goes, but one byte short. */
+	packet.message[0]++;
 	packet.header.bytes = 7;
 	guest_answers(&world.base, &packet, IC_STATUS_OK, NULL, 0);
 	assert_int_equal(status_of(&world).ic.state, IC_HOST_CLOSED);

@@ -198,6 +198,33 @@ static void a_malformed_answer_costs_the_channel_and_nothing_else(void **state)
 	}
 }
 
+static void more_versions_than_were_offered_cost_the_channel_though_they_fit_the_packet(void **state)
+{
+	static const struct ic_negotiate heads[] = { { 3, 1, 0 }, { 1, 3, 0 }, { 200, 1, 0 },
+						     { 1, 200, 0 } };
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		struct {
+			struct ic_negotiate head;
+			struct ic_version versions[201];
+		} answer = { .head = heads[i] };
+		struct ic_packet packet;
+		struct ic_world world;
+
+		for (size_t v = 0; v < 201; v++)
+			answer.versions[v] = (struct ic_version){ 3, 0 };
+		setup(&world);
+		guest_opens(&world.base, HEARTBEAT_INSTANCE_ID);
+		guest_takes(&world.base, IC_NEGOTIATE, &packet);
+		packet.header.bytes = sizeof(answer);
+		packet.pipe.bytes = sizeof(packet.header) + sizeof(answer);
+		packet.payload_bytes = sizeof(packet.pipe) + packet.pipe.bytes;
+		guest_answers(&world.base, &packet, IC_STATUS_OK, &answer, sizeof(answer));
+		assert_int_equal(state_of(&world), IC_HOST_CLOSED);
+		teardown(&world);
+	}
+}
+
 static void a_packet_that_is_not_in_band_costs_the_channel(void **state)
 {
 	struct vmbus_piece piece = { "12345678", 8 };
@@ -317,6 +344,8 @@ int main(void)
 		cmocka_unit_test(of_several_answers_the_best_is_taken),
 		cmocka_unit_test(a_guest_that_knows_no_version_is_left_alone),
 		cmocka_unit_test(a_malformed_answer_costs_the_channel_and_nothing_else),
+		cmocka_unit_test(
+			more_versions_than_were_offered_cost_the_channel_though_they_fit_the_packet),
 		cmocka_unit_test(a_packet_that_is_not_in_band_costs_the_channel),
 		cmocka_unit_test(an_answer_to_nothing_in_flight_is_dropped),
 		cmocka_unit_test(an_answer_before_the_offer_was_made_is_dropped),
