@@ -101,7 +101,7 @@ struct machine {
 	struct machine_crash crash;
 	char crash_message[MACHINE_CRASH_MESSAGE_BYTES_MAX];
 	char failure[MACHINE_ERROR_BYTES];
-	uint64_t resets, crashes;
+	uint64_t resets, crashes, crashes_at_start;
 
 	/* devices */
 	struct ports ports;

@@ -46,7 +46,10 @@ enum machine_event_type {
 	 * on: vmbus_host_reset(), then machine_reset(), then machine_start().
 	 */
 	MACHINE_EVENT_RESET,
-	/* The guest wrote its crash registers: event.crash. It runs on: what follows is its affair. */
+	/*
+	 * The guest wrote its crash registers: event.crash. It runs on: what follows is its affair.
+	 * At most 16 for each start; status counts them all.
+	 */
 	MACHINE_EVENT_CRASHED,
 	/* KVM could not go on; registers are in the log, the reason in event.error. Stopped. */
 	MACHINE_EVENT_FAILED,
