@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Guest end of the heartbeat service: each number of the host is answered with the next one, and with
- * the state of the guest's applications where the port knows that.
+ * Guest end of the heartbeat service: each number of the host is answered with the next one, and
+ * with the state of the guest's applications where the port knows that.
  */
 #ifndef OPENLIS_SERVICES_HEARTBEAT_GUEST_H
 #define OPENLIS_SERVICES_HEARTBEAT_GUEST_H

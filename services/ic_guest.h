@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest end that all integration services share: it agrees on versions, takes requests out of the
- * ring, one at a time, and writes their answers. The services themselves (heartbeat_guest.h and so on)
- * embed a struct ic_guest and know only messages.
+ * The guest end that all integration services share: it agrees on versions, takes requests out of
+ * the ring, one at a time, and writes their answers. The services themselves (heartbeat_guest.h and
+ * so on) embed a struct ic_guest and know only messages.
  *
- * Portable and passive: no locks, no clock, no memory of its own, no I/O. The port calls the service's
- * receive function when the host signals, and does what the bits it returns say, IC_GUEST_EVENT_*. The
- * caller serializes on each service.
+ * Portable and passive: no locks, no clock, no memory of its own, no I/O. The port calls the
+ * service's receive function when the host signals, and does what the bits it returns say,
+ * IC_GUEST_EVENT_*. The caller serializes on each service.
  *
- * The host is not trusted: a packet is copied out of the ring, its lengths are held against each other
- * and against the buffer, and what does not fit is counted and dropped without an answer.
+ * The host is not trusted: a packet is copied out of the ring, its lengths are held against each
+ * other and against the buffer, and what does not fit is counted and dropped without an answer.
  *
- * Sources: [linux 6.1 drivers/hv/channel_mgmt.c vmbus_prep_negotiate_resp], [openvmm hyperv_ic/src].
+ * Sources: [linux 6.1 drivers/hv/channel_mgmt.c vmbus_prep_negotiate_resp],
+ * [openvmm hyperv_ic/src].
  */
 #ifndef OPENLIS_SERVICES_IC_GUEST_H
 #define OPENLIS_SERVICES_IC_GUEST_H
@@ -27,7 +28,7 @@
 #define IC_GUEST_EVENT_BROKEN 0x10u  /* the ring is of no use any more: close the channel */
 #define IC_GUEST_EVENT_MESSAGE 0x20u /* a request for the service; never leaves it */
 
-/* [policy] Room for a packet of the small services; a longer one breaks the ring. As Linux has it. */
+/* [policy] Room for a packet of the small services; a longer one breaks the ring. As in Linux. */
 #define IC_GUEST_BUFFER_BYTES 4096u
 
 /* Constant; not copied. */
@@ -82,8 +83,8 @@ void ic_guest_init(struct ic_guest *ic, const struct ic_guest_config *config,
  * ic_guest_receive() - Take packets up to the first that is for the service.
  * @ic: initialized
  *
- * Answers version offers and what is not for the service by itself. After IC_GUEST_EVENT_MESSAGE the
- * service answers by ic_guest_answer(), now or later; no other packet is taken before.
+ * Answers version offers and what is not for the service by itself. After IC_GUEST_EVENT_MESSAGE
+ * the service answers by ic_guest_answer(), now or later; no other packet is taken before.
  *
  * Context: caller serializes.
  * Return: IC_GUEST_EVENT_* or 0.

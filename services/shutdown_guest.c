@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* Guest end of the shutdown service. Source: [linux 6.1 drivers/hv/hv_util.c shutdown_onchannelcallback] */
+/*
+ * Guest end of the shutdown service.
+ *
+ * Source: [linux 6.1 drivers/hv/hv_util.c shutdown_onchannelcallback]
+ */
 #ifdef __KERNEL__
 #include <linux/string.h>
 #else

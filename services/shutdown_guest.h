@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Guest end of the shutdown service: the host asks, the guest says whether it will, and then the port does
- * it. The answer is in the ring when the port hears of the request, so that it may begin at once.
+ * Guest end of the shutdown service: the host asks, the guest says whether it will, and then the
+ * port does it. The answer is in the ring when the port hears of the request, so that it may begin
+ * at once.
  */
 #ifndef OPENLIS_SERVICES_SHUTDOWN_GUEST_H
 #define OPENLIS_SERVICES_SHUTDOWN_GUEST_H
@@ -57,8 +58,8 @@ void shutdown_guest_init(struct shutdown_guest *shutdown, struct vmbus_ring_writ
 uint32_t shutdown_guest_receive(struct shutdown_guest *shutdown) LIS_MUST_USE;
 
 /**
- * shutdown_guest_over() - What was asked for is over and the guest lives: it failed, or the guest is
- * back from hibernation. Takes new requests.
+ * shutdown_guest_over() - What was asked for is over and the guest lives: it failed, or the guest
+ * is back from hibernation. Takes new requests.
  *
  * Context: caller serializes.
  */

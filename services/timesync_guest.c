@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Guest end of time synchronization. All reckoning is in 100 ns, in 64 bits, without division: times are
- * checked to be at most TIMESYNC_GUEST_UTC_MAX_100NS first, so that no sum or difference overflows.
+ * Guest end of time synchronization. All reckoning is in 100 ns, in 64 bits, without division:
+ * times are checked to be at most TIMESYNC_GUEST_UTC_MAX_100NS first, so that no sum or difference
+ * overflows.
  *
  * Source: [linux 6.1 drivers/hv/hv_util.c timesync_onchannelcallback, adj_guesttime]
  */
@@ -14,8 +15,8 @@
 #include "services/timesync_guest.h"
 
 /*
- * [policy] How far a reading of the counter may lie in the future. The message may have come between the
- * port's reading of its clocks and ours of the ring.
+ * [policy] How far a reading of the counter may lie in the future. The message may have come
+ * between the port's reading of its clocks and ours of the ring.
  */
 #define FUTURE_100NS 10000000ull
 
@@ -28,7 +29,8 @@ static const struct ic_guest_config ic_config = {
 	.version_count = sizeof(versions) / sizeof(versions[0]),
 };
 
-void timesync_guest_init(struct timesync_guest *timesync, const struct timesync_guest_config *config,
+void timesync_guest_init(struct timesync_guest *timesync,
+			 const struct timesync_guest_config *config,
 			 struct vmbus_ring_writer *to_host, struct vmbus_ring_reader *from_host)
 {
 	ic_guest_init(&timesync->ic, &ic_config, to_host, from_host, timesync->buffer,

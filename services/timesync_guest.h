@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Guest end of time synchronization: the host's clock, told as an order to set the guest's or as a sample.
- * The port gives its own clocks with each call and gets back how far they are off, and what to do
- * about it: nothing, slew, or step.
+ * Guest end of time synchronization: the host's clock, told as an order to set the guest's or as a
+ * sample. The port gives its own clocks with each call and gets back how far they are off, and what
+ * to do about it: nothing, slew, or step.
  *
  * Times are UTC in 100 ns since 1970-01-01, and never beyond what 64-bit nanoseconds can hold.
  */
@@ -68,7 +68,8 @@ struct timesync_guest {
  *
  * Context: any.
  */
-void timesync_guest_init(struct timesync_guest *timesync, const struct timesync_guest_config *config,
+void timesync_guest_init(struct timesync_guest *timesync,
+			 const struct timesync_guest_config *config,
 			 struct vmbus_ring_writer *to_host, struct vmbus_ring_reader *from_host);
 
 /**
@@ -92,7 +93,8 @@ uint32_t timesync_guest_receive(struct timesync_guest *timesync,
  * @out_utc_100ns: set on success only
  *
  * Context: caller serializes.
- * Return: 0, -LIS_AGAIN (it told nothing yet), -LIS_TIMEOUT (too long ago: TIMESYNC_GUEST_STALE_100NS).
+ * Return: 0, -LIS_AGAIN (it told nothing yet), -LIS_TIMEOUT (too long ago:
+ * TIMESYNC_GUEST_STALE_100NS).
  */
 int timesync_guest_host_time(const struct timesync_guest *timesync, uint64_t reference_100ns,
 			     uint64_t *out_utc_100ns) LIS_MUST_USE;

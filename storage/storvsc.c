@@ -3,12 +3,12 @@
  * The guest end of storage, its controller: life, set-up, and which channel serves which CPU.
  *
  * Set-up is a fixed row of steps over the primary channel, one packet in flight at a time: begin; a
- * version, the newest first, until the host takes one; properties; end; and then, where both ends can,
- * the request for sub-channels, which may fail without harm. The step in flight is the channel's
- * own_step.
+ * version, the newest first, until the host takes one; properties; end; and then, where both ends
+ * can, the request for sub-channels, which may fail without harm. The step in flight is the
+ * channel's own_step.
  *
- * Up to READY all fields of struct storvsc belong to the device's unit; from then on only the list of
- * channels and the map of CPUs change, and the map is read without a lock.
+ * Up to READY all fields of struct storvsc belong to the device's unit; from then on only the list
+ * of channels and the map of CPUs change, and the map is read without a lock.
  */
 #include "storage/storvsc_private.h"
 
@@ -229,8 +229,8 @@ static uint32_t next_step(struct storvsc *storvsc, enum storvsc_state state,
 
 /*
  * Packets have their short form until a version with the long one is agreed on, which every host
- * understands. Source: [lis-next storvsc_drv.c vmscsi_size_delta]; Linux from 5.17 on always sends the
- * long form.
+ * understands. Source: [lis-next hv-rhel7.x/hv/storvsc_drv.c vmscsi_size_delta]; Linux from 5.17 on
+ * always sends the long form.
  */
 static void use_version(struct storvsc *storvsc, uint16_t version)
 {
@@ -293,13 +293,13 @@ static uint32_t version_answered(struct storvsc *storvsc, bool taken)
 	return ask_version(storvsc, version);
 }
 
-/* [policy] A command's page numbers may take half of the ring, so that two always go on their way. */
+/* [policy] A command's page numbers may take half of the ring, so that two find room together. */
 static uint32_t ring_transfer_bytes(const struct storvsc_channel *channel)
 {
 	uint32_t packet_bytes = vmbus_ring_writer_packet_bytes_max(channel->to_host) / 2;
-	uint32_t fixed_bytes = (uint32_t)vmbus_packet_ring_bytes(sizeof(struct vmbus_gpa_direct_head) +
-								 sizeof(struct vmbus_gpa_range) + 8,
-								 STORVSC_PACKET_BYTES_LONG);
+	uint32_t fixed_bytes = (uint32_t)vmbus_packet_ring_bytes(
+		sizeof(struct vmbus_gpa_direct_head) + sizeof(struct vmbus_gpa_range) + 8,
+		STORVSC_PACKET_BYTES_LONG);
 
 	if (packet_bytes > VMBUS_PACKET_BYTES_MAX)
 		packet_bytes = VMBUS_PACKET_BYTES_MAX;

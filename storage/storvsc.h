@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest end of storage: a SCSI controller whose commands travel to the host over VMBus channels.
+ * The guest end of storage: a SCSI controller whose commands travel to the host over VMBus
+ * channels.
  *
  * Portable and passive: no locks, no threads, no clock, no I/O of its own, memory only when opened.
- * Calls of the port come in; what it must do comes back as bits, STORVSC_EVENT_*. Nothing here calls
- * the port, except for memory and for the page numbers of a command.
+ * Calls of the port come in; what it must do comes back as bits, STORVSC_EVENT_*. Nothing here
+ * calls the port, except for memory and for the page numbers of a command.
  *
  * The port's part, in order:
- *	storvsc_init(), open the device's channel, storvsc_channel_open() with its rings, storvsc_start();
+ *	storvsc_init(), open the device's channel, storvsc_channel_open() with its rings,
+ *		storvsc_start();
  *	storvsc_channel_receive() whenever the host signals, until STORVSC_EVENT_READY;
  *	then storvsc_channel_for_cpu(), storvsc_submit(), storvsc_channel_flush() for commands;
  *	sub-channels as the host offers them: open each, storvsc_channel_open(), use it;
  *	at the end close each channel, storvsc_channel_close(), at last storvsc_fini().
  *
  * Who may call what at once. Each channel is one unit: its caller serializes what is done with one
- * channel, and several channels work side by side without a lock between them. The device is another
- * unit: init, fini, opening, closing and moving channels. Until STORVSC_EVENT_READY the primary
- * channel belongs to the device's unit.
+ * channel, and several channels work side by side without a lock between them. The device is
+ * another unit: init, fini, opening, closing and moving channels. Until STORVSC_EVENT_READY the
+ * primary channel belongs to the device's unit.
  *
- * Each command that storvsc_submit() took ends exactly once: it comes out of storvsc_take_ended() or
- * storvsc_channel_close(), whatever the host does. The struct is the caller's storage and untouched in
- * between, so it can be embedded in the system's own.
+ * Each command that storvsc_submit() took ends exactly once: it comes out of storvsc_take_ended()
+ * or storvsc_channel_close(), whatever the host does. The struct is the caller's storage and
+ * untouched in between, so it can be embedded in the system's own.
  *
- * The host is not trusted: packets are copied out of the ring and checked, ids are looked up in a table
- * and never pointers, lengths are held against what was asked for. What does not fit ends the command
- * with STORVSC_RESULT_CORRUPT, or, where no command can be told, counts and is dropped.
+ * The host is not trusted: packets are copied out of the ring and checked, ids are looked up in a
+ * table and never pointers, lengths are held against what was asked for. What does not fit ends the
+ * command with STORVSC_RESULT_CORRUPT, or, where no command can be told, counts and is dropped.
  *
  * Sources: [linux 6.1 drivers/scsi/storvsc_drv.c], [openvmm storvsp/src/lib.rs].
  */
@@ -50,13 +52,13 @@
 /* What a call asks of the port. */
 #define STORVSC_EVENT_SIGNAL 0x001u       /* signal the host on this channel */
 #define STORVSC_EVENT_ENDED 0x002u        /* storvsc_take_ended() has something */
-#define STORVSC_EVENT_ROOM 0x004u         /* a submit that came back with -LIS_AGAIN is worth a new try */
+#define STORVSC_EVENT_ROOM 0x004u         /* what came back with -LIS_AGAIN is worth a new try */
 #define STORVSC_EVENT_MORE 0x008u         /* the budget is used up: call again */
 #define STORVSC_EVENT_READY 0x010u        /* set up: look for LUNs */
 #define STORVSC_EVENT_FAILED 0x020u       /* set-up failed, see storvsc.error: close the channel */
 #define STORVSC_EVENT_RESCAN 0x040u       /* LUNs came or went: look for them */
-#define STORVSC_EVENT_SUB_CHANNELS 0x080u /* the host offers storvsc.sub_channels sub-channels now */
-#define STORVSC_EVENT_RELEASED 0x100u     /* the host let go of memory: see storvsc_still_shared() */
+#define STORVSC_EVENT_SUB_CHANNELS 0x080u /* the host offers storvsc.sub_channels sub-channels */
+#define STORVSC_EVENT_RELEASED 0x100u     /* the host let go of memory: storvsc_still_shared() */
 #define STORVSC_EVENT_BROKEN 0x200u       /* the channel is of no use any more: close it */
 
 enum storvsc_request_kind {
@@ -70,7 +72,7 @@ enum storvsc_request_kind {
 enum storvsc_result {
 	STORVSC_RESULT_GOOD,
 	STORVSC_RESULT_SCSI_STATUS, /* scsi_status, with sense where sense_bytes is not 0 */
-	STORVSC_RESULT_CHANGED,     /* a unit attention: look at the LUN's size and limits, send it again */
+	STORVSC_RESULT_CHANGED,     /* a unit attention: look at the LUN anew, send it again */
 	STORVSC_RESULT_NO_LUN,      /* there is no such LUN, or not any more */
 	STORVSC_RESULT_BUSY,        /* the host has no room for it now: send it again later */
 	STORVSC_RESULT_ABORTED,     /* by a reset: send it again */
@@ -89,7 +91,7 @@ enum storvsc_direction {
 /**
  * struct storvsc_request - A command or a reset, in the caller's storage.
  * @kind: enum storvsc_request_kind, not STORVSC_SETUP_STEP
- * @path: below STORVSC_PATHS; the LUN's address has no meaning for other resets than STORVSC_LUN_RESET
+ * @path: below STORVSC_PATHS; bus and adapter resets have no address
  * @target: below STORVSC_TARGETS
  * @lun: of that target
  * @cdb_bytes: 1..16
@@ -126,7 +128,8 @@ struct storvsc_request {
 	uint32_t data_offset;
 	uint32_t data_bytes;
 	const uint64_t *pfns;
-	void (*fill_pfns)(const struct storvsc_request *request, uint64_t *out_pfns, uint32_t count);
+	void (*fill_pfns)(const struct storvsc_request *request, uint64_t *out_pfns,
+			  uint32_t count);
 	uint64_t deadline_ns;
 
 	uint8_t result;
@@ -143,7 +146,7 @@ struct storvsc_request {
 
 struct storvsc_config {
 	const char *name;            /* for the log; must stay valid */
-	/** @alloc: memory, or NULL. Called by storvsc_init() and storvsc_channel_open() only; may sleep. */
+	/** @alloc: memory, or NULL. Only storvsc_init() and storvsc_channel_open() call it. */
 	void *(*alloc)(void *port, size_t bytes);
 	/** @release: give back what @alloc gave. May sleep. */
 	void (*release)(void *port, void *memory);
@@ -155,7 +158,7 @@ struct storvsc_config {
 	uint16_t version_max;        /* STORVSC_VERSION_*; 0: the newest */
 	uint32_t transfer_bytes_max; /* a multiple of 4096; 0: what the host takes */
 	uint64_t setup_timeout_ns;   /* for all steps together, sub-channels too; 0: none */
-	/* How long a late command gets after a reset of its LUN before it is given up; 0: no reset. */
+	/* What a late command gets after a reset of its LUN before it is given up; 0: no reset */
 	uint64_t reset_grace_ns;
 };
 
@@ -214,7 +217,7 @@ struct storvsc_channel {
 	bool open, accepting, broken, room_wanted;
 	bool lost;            /* closed without the host's consent */
 	uint32_t room_bytes;  /* what the last refused packet would have taken */
-	uint32_t given_up;    /* slots kept until the host lets go of their memory; its address marks them */
+	uint32_t given_up;    /* slots whose memory the host may still use; its address marks them */
 	struct storvsc_request *ended, **ended_end;
 	struct storvsc_request own_step;  /* of the set-up */
 	struct storvsc_request own_reset; /* of a LUN that is late */
@@ -308,7 +311,8 @@ int storvsc_start(struct storvsc *storvsc, uint64_t now_ns) LIS_MUST_USE;
  *
  * That whose interrupts go to the CPU, else one of the same memory node, else any; spread evenly.
  *
- * Context: any, without a lock; the port keeps a channel's storage until nobody can have it from here.
+ * Context: any, without a lock; the port keeps a channel's storage until nobody can have it from
+ * here.
  * Return: the channel, or NULL where none is open.
  */
 static inline struct storvsc_channel *storvsc_channel_for_cpu(const struct storvsc *storvsc,
@@ -325,13 +329,13 @@ static inline struct storvsc_channel *storvsc_channel_for_cpu(const struct storv
  * @channel: of a controller that is READY
  * @request: filled; the driver's until it ends, on success only
  *
- * The host is not signalled before storvsc_channel_flush(), which is also due after -LIS_AGAIN. Data is
- * not copied: the host reads or writes the pages named.
+ * The host is not signalled before storvsc_channel_flush(), which is also due after -LIS_AGAIN.
+ * Data is not copied: the host reads or writes the pages named.
  *
  * Context: channel's unit; does not sleep.
- * Return: 0, -LIS_AGAIN (ring or table is full: STORVSC_EVENT_ROOM follows), -LIS_INVALID (a field is
- * out of bounds, or the ring is too small for so much data), -LIS_GONE (not READY, stopped or closed),
- * -LIS_CORRUPT (the host broke the ring: close the channel).
+ * Return: 0, -LIS_AGAIN (ring or table is full: STORVSC_EVENT_ROOM follows), -LIS_INVALID (a field
+ * is out of bounds, or the ring is too small for so much data), -LIS_GONE (not READY, stopped or
+ * closed), -LIS_CORRUPT (the host broke the ring: close the channel).
  */
 int storvsc_submit(struct storvsc_channel *channel, struct storvsc_request *request) LIS_MUST_USE;
 
@@ -393,9 +397,9 @@ struct storvsc_request *storvsc_take_ended(struct storvsc_channel *channel) LIS_
  * @channel: it was submitted to
  * @id: storvsc_request.id as it was when the request ended with @still_shared
  *
- * Memory given up must not be used for anything else while this is true. It turns false when the late
- * answer comes (STORVSC_EVENT_RELEASED) or the channel is closed with the host's consent; after a
- * channel was closed without it, it is true for ever.
+ * Memory given up must not be used for anything else while this is true. It turns false when the
+ * late answer comes (STORVSC_EVENT_RELEASED) or the channel is closed with the host's consent. After
+ * a channel was closed without it, it stays true: leak that memory before @channel is opened anew.
  *
  * Context: channel's unit.
  */

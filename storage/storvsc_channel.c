@@ -2,10 +2,10 @@
 /*
  * The guest end of storage, one channel: commands out, answers in, what is late.
  *
- * Invariants. A slot of the table is taken from the moment a packet is in the ring until its answer, or
- * the channel's end; its owner is the request, or the address of given_up where the request has ended
- * and the host may still use its memory. A request is in the table or in the list of ended ones, never
- * in both: whoever takes it out of the table puts it into the list, once.
+ * Invariants. A slot of the table is taken from the moment a packet is in the ring until its
+ * answer, or the channel's end; its owner is the request, or the address of given_up where the
+ * request has ended and the host may still use its memory. A request is in the table or in the list
+ * of ended ones, never in both: whoever takes it out of the table puts it into the list, once.
  */
 #include "storage/storvsc_private.h"
 
@@ -291,8 +291,9 @@ static bool sense_says_changed(const uint8_t *sense, uint32_t bytes)
 }
 
 /*
- * Hosts fail these with nothing but an error where they do not know the page asked for; without sense
- * a system would take the LUN for dead. Source: [linux 6.1 storvsc_drv.c storvsc_on_io_completion]
+ * Hosts fail these with nothing but an error where they do not know the page asked for; without
+ * sense a system would take the LUN for dead. Source: [linux 6.1 storvsc_drv.c
+ * storvsc_on_io_completion]
  */
 static bool is_question(uint8_t opcode)
 {
@@ -369,7 +370,7 @@ static enum storvsc_result judge(struct storvsc_channel *channel, struct storvsc
 
 /* ---- from the host ---- */
 
-/* The answer to a request that was in flight; its slot is free. @packet is NULL where it is no use. */
+/* The answer to a request that was in flight; its slot is free. @packet: NULL if it is no use. */
 static uint32_t request_answered(struct storvsc_channel *channel, struct storvsc_request *request,
 				 const struct storvsc_packet *packet, uint32_t bytes)
 {
@@ -512,10 +513,11 @@ static bool same_lun(const struct storvsc_request *a, const struct storvsc_reque
 }
 
 /*
- * Reset the LUN of a late command and give it more time. One such reset is in flight at a time; a command
- * on another LUN waits for its turn. Returns false where there is nothing more to try.
+ * Reset the LUN of a late command and give it more time. One such reset is in flight at a time; a
+ * command on another LUN waits for its turn. Returns false where there is nothing more to try.
  */
-static bool try_reset(struct storvsc_channel *channel, struct storvsc_request *late, uint64_t now_ns)
+static bool try_reset(struct storvsc_channel *channel, struct storvsc_request *late,
+		      uint64_t now_ns)
 {
 	struct storvsc_request *reset = &channel->own_reset;
 	uint64_t grace_ns = channel->storvsc->config.reset_grace_ns;
@@ -542,7 +544,8 @@ static bool try_reset(struct storvsc_channel *channel, struct storvsc_request *l
 }
 
 /* The slot stays until the answer comes: no other request may be taken for this one. */
-static uint32_t give_up(struct storvsc_channel *channel, struct storvsc_request *request, uint64_t id)
+static uint32_t give_up(struct storvsc_channel *channel, struct storvsc_request *request,
+			uint64_t id)
 {
 	vmbus_requests_replace(&channel->requests, id, &channel->given_up);
 	channel->given_up++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Between the two halves of the guest end of storage: storvsc.c has the controller, its set-up and its
- * life; storvsc_channel.c has what is done with one channel. Nobody else includes this.
+ * Between the two halves of the guest end of storage: storvsc.c has the controller, its set-up and
+ * its life; storvsc_channel.c has what is done with one channel. Nobody else includes this.
  */
 #ifndef OPENLIS_STORAGE_STORVSC_PRIVATE_H
 #define OPENLIS_STORAGE_STORVSC_PRIVATE_H

@@ -2,9 +2,9 @@
 /*
  * Requests in flight on a channel, and the transaction ids they travel under.
  *
- * An id is a slot's number and how often that slot was used before, so it tells nothing about memory, is
- * never 0 (which VMBus keeps for what nobody asked for), and is not given twice within 2^32 uses of its
- * slot: an answer that comes late, twice or out of the blue finds nothing.
+ * An id is a slot's number and how often that slot was used before, so it tells nothing about
+ * memory, is never 0 (which VMBus keeps for what nobody asked for), and is not given twice within
+ * 2^32 uses of its slot: an answer that comes late, twice or out of the blue finds nothing.
  *
  * The caller owns the slots, and serializes. Everything here takes constant time and stands in the
  * header, since it is on the way of every request.
@@ -17,7 +17,7 @@
 /* [policy] What one channel can have in flight. */
 #define VMBUS_REQUESTS_MAX 65536u
 
-#define VMBUS_REQUESTS_END UINT32_MAX
+#define VMBUS_REQUESTS_END 0xffffffffu
 
 /* One slot; fields are private. */
 struct vmbus_request_slot {
@@ -143,7 +143,8 @@ static inline void *vmbus_requests_remove(struct vmbus_requests *requests, uint6
  * Context: caller serializes.
  * Return: the owner before, or NULL where the id names no request in flight.
  */
-static inline void *vmbus_requests_replace(struct vmbus_requests *requests, uint64_t id, void *owner)
+static inline void *vmbus_requests_replace(struct vmbus_requests *requests, uint64_t id,
+					   void *owner)
 {
 	struct vmbus_request_slot *slot = vmbus_requests_slot(requests, id);
 	void *before;

@@ -44,10 +44,14 @@ void wire_reset(struct wire *wire)
 
 	memset(out->control, 0, sizeof(*out->control));
 	memset(in->control, 0, sizeof(*in->control));
-	assert_int_equal(vmbus_ring_writer_init(&wire->to_host, out->control, out->data, RING_BYTES), 0);
-	assert_int_equal(vmbus_ring_reader_init(&wire->from_guest, out->control, out->data, RING_BYTES), 0);
-	assert_int_equal(vmbus_ring_writer_init(&wire->to_guest, in->control, in->data, RING_BYTES), 0);
-	assert_int_equal(vmbus_ring_reader_init(&wire->from_host, in->control, in->data, RING_BYTES), 0);
+	assert_int_equal(
+		vmbus_ring_writer_init(&wire->to_host, out->control, out->data, RING_BYTES), 0);
+	assert_int_equal(
+		vmbus_ring_reader_init(&wire->from_guest, out->control, out->data, RING_BYTES), 0);
+	assert_int_equal(vmbus_ring_writer_init(&wire->to_guest, in->control, in->data, RING_BYTES),
+			 0);
+	assert_int_equal(
+		vmbus_ring_reader_init(&wire->from_host, in->control, in->data, RING_BYTES), 0);
 }
 
 static void wire_fini(struct wire *wire)
@@ -159,7 +163,8 @@ uint32_t world_receive(struct world *w)
 }
 
 /* Sends the answer and has the guest take it. */
-uint32_t host_answer(struct world *w, uint64_t id, const struct storvsc_packet *packet, size_t bytes)
+uint32_t host_answer(struct world *w, uint64_t id, const struct storvsc_packet *packet,
+		     size_t bytes)
 {
 	assert_int_equal(host_send(w, VMBUS_PACKET_COMPLETION, id, packet, bytes), 0);
 	return world_receive(w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest end of storage with a host that a test plays packet by packet, over a pair of rings. Time is
- * a number of the test's. Everything here asserts.
+ * The guest end of storage with a host that a test plays packet by packet, over a pair of rings.
+ * Time is a number of the test's. Everything here asserts.
  */
 #ifndef OPENLIS_TESTS_STORVSC_WORLD_H
 #define OPENLIS_TESTS_STORVSC_WORLD_H
@@ -78,7 +78,8 @@ struct question host_take(struct world *w);
 /* Any packet to the guest. Returns 0, -LIS_FULL. */
 int host_send(struct world *w, uint16_t type, uint64_t id, const void *payload, size_t bytes);
 /* An answer, and world_receive(). */
-uint32_t host_answer(struct world *w, uint64_t id, const struct storvsc_packet *packet, size_t bytes);
+uint32_t host_answer(struct world *w, uint64_t id, const struct storvsc_packet *packet,
+		     size_t bytes);
 uint32_t host_answer_status(struct world *w, const struct question *question, uint32_t status);
 /* The answer to a command that went well; and giving it. */
 struct storvsc_packet host_good_answer(const struct question *question);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Both ends of storage, joined by the loopback partition: the guest end with the real VSP and a block
- * device in memory. All loops are turned by the test's own thread, and the guest's time is a number.
+ * Both ends of storage, joined by the loopback partition: the guest end with the real VSP and a
+ * block device in memory. All loops are turned by the test's own thread, and the guest's time is a
+ * number.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,14 +79,16 @@ static void create_host(struct fixture *f, uint16_t version_max)
 		.version_max = version_max,
 	};
 
-	assert_int_equal(loopback_create(&(struct loopback_config){ 2, 32u << 20 }, &f->partition), 0);
+	assert_int_equal(loopback_create(&(struct loopback_config){ 2, 32u << 20 }, &f->partition),
+			 0);
 	host_config.partition = f->partition;
 	assert_int_equal(vmbus_host_create(&host_config, &f->host), 0);
 	memory_block_init(&f->memory, DISK_BYTES, 512);
 	assert_int_equal(scsi_disk_create(&(struct scsi_disk_config){ .device = &f->memory.base },
 					  &f->disk), 0);
 	assert_int_equal(storvsp_create(f->host, &config, &f->storvsp), 0);
-	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 0 }, f->disk), 0);
+	assert_int_equal(storvsp_lun_add(f->storvsp, (struct storvsp_address){ 0, 0, 0 }, f->disk),
+			 0);
 }
 
 /* ---- frame: the guest's port ---- */
@@ -283,8 +286,8 @@ static struct io command(struct fixture *f, const uint8_t *cdb, size_t cdb_bytes
 
 #define CDB(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
 
-static struct io transfer(struct fixture *f, bool write, uint32_t lba, uint16_t blocks, uint32_t page,
-			  uint32_t offset)
+static struct io transfer(struct fixture *f, bool write, uint32_t lba, uint16_t blocks,
+			  uint32_t page, uint32_t offset)
 {
 	struct io io = command(f, CDB(write ? SCSI_WRITE_10 : SCSI_READ_10, 0, (uint8_t)(lba >> 24),
 				      (uint8_t)(lba >> 16), (uint8_t)(lba >> 8), (uint8_t)lba, 0,
@@ -447,7 +450,8 @@ static void luns_that_come_and_go_are_told(void **state)
 
 	open_ready(f, 0, 0);
 	memory_block_init(&other, DISK_BYTES, 512);
-	assert_int_equal(scsi_disk_create(&(struct scsi_disk_config){ .device = &other.base }, &disk), 0);
+	assert_int_equal(
+		scsi_disk_create(&(struct scsi_disk_config){ .device = &other.base }, &disk), 0);
 	inquiry = command(f, CDB(SCSI_INQUIRY, 0, 0, 0, 96, 0), 96);
 	inquiry.request.lun = 7;
 	assert_int_equal(run(f, 0, &inquiry), STORVSC_RESULT_GOOD);
@@ -463,7 +467,8 @@ static void luns_that_come_and_go_are_told(void **state)
 	assert_in_range(run(f, 0, &io), STORVSC_RESULT_GOOD, STORVSC_RESULT_CHANGED);
 
 	f->events = 0;
-	assert_int_equal(storvsp_lun_remove(f->storvsp, (struct storvsp_address){ 0, 0, 7 }, &f->call), 0);
+	assert_int_equal(
+		storvsp_lun_remove(f->storvsp, (struct storvsp_address){ 0, 0, 7 }, &f->call), 0);
 	assert_int_equal(events(f) & STORVSC_EVENT_RESCAN, STORVSC_EVENT_RESCAN);
 	assert_int_equal(f->called, 1);
 	f->called = 0;
@@ -703,7 +708,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
 		TEST(both_ends_agree_on_every_version_and_move_data),
-		cmocka_unit_test_setup_teardown(an_older_host_is_met_at_its_version, setup_old, teardown),
+		cmocka_unit_test_setup_teardown(an_older_host_is_met_at_its_version, setup_old,
+						teardown),
 		TEST(the_largest_transfer_goes_through),
 		TEST(each_sub_channel_carries_commands),
 		TEST(a_batch_costs_one_signal),

@@ -214,7 +214,8 @@ static void an_answer_becomes_a_result(void **state)
 		{ "good", 0x28, 0x01, 0, 0, { 0 }, 4096, STORVSC_RESULT_GOOD, 0, 4096 },
 		{ "good, but short", 0x28, 0x01, 0, 0, { 0 }, 512, STORVSC_RESULT_GOOD, 0, 512 },
 		{ "overrun", 0x28, 0x12, 0, 0, { 0 }, 36, STORVSC_RESULT_GOOD, 0, 36 },
-		{ "queue frozen flag", 0x28, 0x41, 0, 0, { 0 }, 4096, STORVSC_RESULT_GOOD, 0, 4096 },
+		{ "queue frozen flag", 0x28, 0x41, 0, 0, { 0 }, 4096,
+		  STORVSC_RESULT_GOOD, 0, 4096 },
 		{ "reservation conflict", 0x28, 0x01, 0x18, 0, { 0 }, 0,
 		  STORVSC_RESULT_SCSI_STATUS, 0, 0 },
 		{ "medium error", 0x28, 0x84, 0x02, 18, SENSE_FIXED(3, 0x11, 0), 4096,
@@ -305,8 +306,8 @@ static void an_old_host_gives_no_more_sense_than_its_version_has(void **state)
 		packet.request.scsi_status = 2;
 		packet.request.sense_bytes = bytes;
 		host_answer(w, question.id, &packet, 48);
-		assert_int_equal(world_ended_one(w)->result, bytes == 18 ? STORVSC_RESULT_SCSI_STATUS :
-								      STORVSC_RESULT_CORRUPT);
+		assert_int_equal(world_ended_one(w)->result,
+				 bytes == 18 ? STORVSC_RESULT_SCSI_STATUS : STORVSC_RESULT_CORRUPT);
 		world_end(w);
 	}
 }
@@ -349,7 +350,8 @@ static void an_answer_that_is_none_ends_the_command_as_corrupt(void **state)
 static void a_second_answer_is_dropped(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request first = command_with_data(0, 4096), second = command_with_data(0, 4096);
+	struct storvsc_request first = command_with_data(0, 4096),
+			       second = command_with_data(0, 4096);
 	struct question question;
 	uint64_t id;
 
@@ -446,13 +448,15 @@ static void news_of_luns_ask_for_a_rescan(void **state)
 static void a_broken_ring_breaks_the_channel_and_close_ends_all(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request requests[2] = { command_with_data(0, 4096), command_with_data(0, 4096) };
+	struct storvsc_request requests[2] = { command_with_data(0, 4096),
+					       command_with_data(0, 4096) };
 	uint8_t long_payload[512] = { 0 };
 
 	world_become_ready(w);
 	assert_int_equal(storvsc_submit(&w->channel, &requests[0]), 0);
 	/* Longer than anything a host has to say. */
-	assert_int_equal(host_send(w, VMBUS_PACKET_COMPLETION, 1, long_payload, sizeof(long_payload)), 0);
+	assert_int_equal(
+		host_send(w, VMBUS_PACKET_COMPLETION, 1, long_payload, sizeof(long_payload)), 0);
 	assert_int_equal(world_receive(w), STORVSC_EVENT_BROKEN);
 	assert_int_equal(storvsc_submit(&w->channel, &requests[1]), -LIS_CORRUPT);
 	assert_false(storvsc_channel_unmask(&w->channel));
@@ -532,7 +536,8 @@ static void a_reset_is_a_request_like_any_other(void **state)
 			question = host_take(w);
 			assert_int_equal(question.packet.operation, cases[i].operation);
 			assert_int_equal(question.packet.request.lun, i ? 0 : 5);
-			assert_int_equal(host_answer_status(w, &question, good ? 0 : STORVSC_STATUS_CANCELLED),
+			assert_int_equal(host_answer_status(w, &question,
+							    good ? 0 : STORVSC_STATUS_CANCELLED),
 					 STORVSC_EVENT_ENDED);
 			assert_int_equal(world_ended_one(w)->result,
 					 good ? STORVSC_RESULT_GOOD : STORVSC_RESULT_FAILED);
@@ -555,7 +560,8 @@ static void a_late_command_is_reset_then_given_up_once(void **state)
 	w->now_ns += TIMEOUT_NS - 1;
 	assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns), 0);
 	w->now_ns += 1;
-	assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns) & ~STORVSC_EVENT_SIGNAL, 0);
+	assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns) & ~STORVSC_EVENT_SIGNAL,
+			 0);
 	reset = host_take(w);
 	assert_int_equal(reset.packet.operation, STORVSC_RESET_LUN);
 	assert_int_equal(reset.packet.request.lun, 3);
@@ -580,7 +586,8 @@ static void a_late_command_is_reset_then_given_up_once(void **state)
 	}
 	assert_int_equal(sent, QUEUE_DEPTH - 1);
 
-	assert_int_equal(host_answer_good(w, &command), STORVSC_EVENT_RELEASED | STORVSC_EVENT_ROOM);
+	assert_int_equal(host_answer_good(w, &command),
+			 STORVSC_EVENT_RELEASED | STORVSC_EVENT_ROOM);
 	assert_null(storvsc_take_ended(&w->channel));
 	assert_false(storvsc_still_shared(&w->channel, request.id));
 	assert_int_equal(host_answer_good(w, &command), 0);
@@ -601,7 +608,8 @@ static void an_answer_after_the_reset_ends_the_command_as_usual(void **state)
 	command = host_take(w);
 	(void)!storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS);
 	command.packet.request.srb_status = STORVSC_SRB_ABORTED;
-	assert_int_equal(host_answer_status(w, &command, STORVSC_STATUS_CANCELLED), STORVSC_EVENT_ENDED);
+	assert_int_equal(host_answer_status(w, &command, STORVSC_STATUS_CANCELLED),
+			 STORVSC_EVENT_ENDED);
 	assert_int_equal(world_ended_one(w)->result, STORVSC_RESULT_ABORTED);
 	assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns + 9 * TIMEOUT_NS), 0);
 }
@@ -609,7 +617,9 @@ static void an_answer_after_the_reset_ends_the_command_as_usual(void **state)
 static void late_commands_of_several_luns_are_reset_one_after_the_other(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request requests[3] = { command_with_data(0, 4096), command_with_data(0, 4096), command_with_data(0, 4096) };
+	struct storvsc_request requests[3] = { command_with_data(0, 4096),
+					       command_with_data(0, 4096),
+					       command_with_data(0, 4096) };
 	struct question question;
 
 	world_become_ready(w);
@@ -680,7 +690,8 @@ static void a_host_that_answers_nothing_breaks_the_channel(void **state)
 static void a_close_the_host_does_not_confirm_leaves_memory_shared(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request with_data = command_with_data(0, 4096), without = command_without_data();
+	struct storvsc_request with_data = command_with_data(0, 4096),
+			       without = command_without_data();
 
 	world_become_ready(w);
 	assert_int_equal(storvsc_submit(&w->channel, &with_data), 0);
@@ -694,7 +705,8 @@ static void a_close_the_host_does_not_confirm_leaves_memory_shared(void **state)
 static void a_stopped_channel_drains(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request request = command_with_data(0, 4096), more = command_with_data(0, 4096);
+	struct storvsc_request request = command_with_data(0, 4096),
+			       more = command_with_data(0, 4096);
 	struct question question;
 
 	world_become_ready(w);
@@ -710,7 +722,8 @@ static void a_stopped_channel_drains(void **state)
 static void close_also_gives_what_had_ended_before(void **state)
 {
 	struct world *w = *state;
-	struct storvsc_request requests[2] = { command_with_data(0, 4096), command_with_data(0, 4096) };
+	struct storvsc_request requests[2] = { command_with_data(0, 4096),
+					       command_with_data(0, 4096) };
 	struct question question;
 
 	world_become_ready(w);

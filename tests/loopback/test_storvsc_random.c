@@ -126,10 +126,11 @@ static void random_answer(struct random_world *r)
 		break;
 	}
 	/* A ring that is full of wrong packets is the host's own loss. */
-	(void)!host_send(r->w, chance(r, 30) ? VMBUS_PACKET_COMPLETION : (uint16_t)chance(r, 14), id,
-		    &packet, bytes);
+	(void)!host_send(r->w, chance(r, 30) ? VMBUS_PACKET_COMPLETION : (uint16_t)chance(r, 14),
+			 id, &packet, bytes);
 	if (chance(r, 8))
-		r->questions[at] = r->questions[--r->question_count]; /* else it is answered again */
+		r->questions[at] =
+			r->questions[--r->question_count]; /* else it is answered again */
 }
 
 static void random_receive(struct random_world *r)
@@ -165,7 +166,8 @@ static void random_reopen(struct random_world *r)
 	}
 	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config), 0);
 	assert_int_equal(storvsc_start(&w->storvsc, w->now_ns), 0);
-	assert_int_equal(host_serve_setup(w, storvsc_versions[chance(r, STORVSC_VERSION_COUNT)]), STORVSC_EVENT_READY);
+	assert_int_equal(host_serve_setup(w, storvsc_versions[chance(r, STORVSC_VERSION_COUNT)]),
+			 STORVSC_EVENT_READY);
 }
 
 static void every_request_ends_exactly_once_whatever_the_host_does(void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest end of storage: how it is set up with hosts of every version, with refusing ones and with
- * hostile ones, and which channel serves which CPU.
+ * The guest end of storage: how it is set up with hosts of every version, with refusing ones and
+ * with hostile ones, and which channel serves which CPU.
  */
 #include <limits.h>
 #include <setjmp.h>
@@ -102,8 +102,9 @@ static void a_refused_step_fails_the_set_up(void **state)
 			continue; /* another version is tried */
 		go_to_step(w, bad);
 		question = host_take(w);
-		assert_int_equal(host_answer_status(w, &question, STORVSC_STATUS_INVALID_DEVICE_STATE),
-				 STORVSC_EVENT_FAILED);
+		assert_int_equal(
+			host_answer_status(w, &question, STORVSC_STATUS_INVALID_DEVICE_STATE),
+			STORVSC_EVENT_FAILED);
 		assert_int_equal(w->storvsc.error, -LIS_REFUSED);
 		world_end(w);
 	}
@@ -140,7 +141,8 @@ static void a_step_without_answer_fails_the_set_up_in_time(void **state)
 
 		go_to_step(w, bad);
 		question = host_take(w);
-		assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS - 1), 0);
+		assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS - 1),
+				 0);
 		assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS),
 				 STORVSC_EVENT_FAILED);
 		assert_int_equal(w->storvsc.error, -LIS_TIMEOUT);
@@ -189,7 +191,8 @@ static void properties_cut_short_fail_the_set_up(void **state)
 	go_to_step(w, 2);
 	question = host_take(w);
 	question.bytes = STORVSC_HEADER_BYTES + sizeof(struct storvsc_channel_properties) - 8;
-	assert_int_equal(host_answer_status(w, &question, STORVSC_STATUS_SUCCESS), STORVSC_EVENT_FAILED);
+	assert_int_equal(host_answer_status(w, &question, STORVSC_STATUS_SUCCESS),
+			 STORVSC_EVENT_FAILED);
 	assert_int_equal(w->storvsc.error, -LIS_CORRUPT);
 }
 
@@ -245,11 +248,14 @@ static void without_sub_channels_the_primary_works_on(void **state)
 		world_become_ready(w);
 		question = host_take(w);
 		if (how == 0)
-			assert_int_equal(host_answer_status(w, &question, STORVSC_STATUS_INVALID_PARAMETER), 0);
+			assert_int_equal(
+				host_answer_status(w, &question, STORVSC_STATUS_INVALID_PARAMETER),
+				0);
 		else if (how == 1)
 			assert_int_equal(host_answer(w, question.id, &question.packet, 8), 0);
 		else
-			assert_int_equal(storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS), 0);
+			assert_int_equal(
+				storvsc_channel_on_timer(&w->channel, w->now_ns + TIMEOUT_NS), 0);
 		assert_int_equal(w->storvsc.sub_channels, 0);
 		assert_int_equal(storvsc_submit(&w->channel, &request), 0);
 		question = host_take(w);
@@ -268,7 +274,8 @@ static void memory_that_cannot_be_had_is_an_error_and_nothing_leaks(void **state
 	storvsc_fini(&w->storvsc);
 	w->allocations_left = 1;
 	assert_int_equal(storvsc_init(&w->storvsc, &w->config), 0);
-	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config), -LIS_NOMEM);
+	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config),
+			 -LIS_NOMEM);
 	assert_null(storvsc_channel_close(&w->channel, false));
 	assert_int_equal(storvsc_start(&w->storvsc, 0), -LIS_GONE);
 	w->allocations_left = 1;
@@ -291,9 +298,11 @@ static void nonsense_in_the_configuration_is_refused(void **state)
 	assert_int_equal(storvsc_init(&w->storvsc, &w->config), -LIS_INVALID);
 	assert_int_equal(storvsc_init(&w->storvsc, &good), 0);
 	w->channel_config.queue_depth = 0;
-	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config), -LIS_INVALID);
+	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config),
+			 -LIS_INVALID);
 	w->channel_config.queue_depth = UINT32_MAX;
-	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config), -LIS_INVALID);
+	assert_int_equal(storvsc_channel_open(&w->storvsc, &w->channel, &w->channel_config),
+			 -LIS_INVALID);
 }
 
 static uint32_t node_of_cpu(void *port, uint32_t cpu)
@@ -314,7 +323,8 @@ static void a_cpu_uses_its_own_channel_or_a_near_one(void **state)
 		assert_ptr_equal(storvsc_channel_for_cpu(&w->storvsc, cpu), &w->channel);
 	for (int i = 0; i < 3; i++) {
 		w->channel_config.cpu = cpus[i];
-		assert_int_equal(storvsc_channel_open(&w->storvsc, &subs[i], &w->channel_config), 0);
+		assert_int_equal(storvsc_channel_open(&w->storvsc, &subs[i], &w->channel_config),
+				 0);
 	}
 	assert_ptr_equal(storvsc_channel_for_cpu(&w->storvsc, 0), &w->channel);
 	assert_ptr_equal(storvsc_channel_for_cpu(&w->storvsc, 2), &subs[0]);

@@ -27,7 +27,8 @@ void guest_world_destroy(struct guest_world *world)
 	free(world);
 }
 
-int host_sends_raw(struct guest_world *world, uint16_t packet_type, const void *payload, size_t bytes)
+int host_sends_raw(struct guest_world *world, uint16_t packet_type, const void *payload,
+		   size_t bytes)
 {
 	struct vmbus_piece piece = { payload, bytes };
 	struct vmbus_packet_out packet = { .type = packet_type, .id = 4711, .payload = &piece,
@@ -99,13 +100,16 @@ bool host_has(struct guest_world *world, struct guest_answer *out_answer)
 	memcpy(out_answer->message, packet.payload + IC_HEADERS_BYTES,
 	       packet.payload_bytes - IC_HEADERS_BYTES);
 	assert_int_equal(out_answer->pipe.type, IC_PIPE_DATA);
-	assert_int_equal(out_answer->pipe.bytes, sizeof(struct ic_header) + out_answer->header.bytes);
-	assert_in_range(packet.payload_bytes - sizeof(struct ic_pipe_header) - out_answer->pipe.bytes,
+	assert_int_equal(out_answer->pipe.bytes,
+			 sizeof(struct ic_header) + out_answer->header.bytes);
+	assert_in_range(packet.payload_bytes - sizeof(struct ic_pipe_header) -
+				out_answer->pipe.bytes,
 			0, 7);
 	return true;
 }
 
-struct guest_answer host_takes(struct guest_world *world, enum ic_message_type type, uint32_t status)
+struct guest_answer host_takes(struct guest_world *world, enum ic_message_type type,
+			       uint32_t status)
 {
 	struct guest_answer answer;
 

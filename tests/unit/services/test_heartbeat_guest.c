@@ -42,7 +42,8 @@ static void the_next_number_comes_back(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < 4; i++) {
-		struct heartbeat_message message = { .sequence = numbers[i], .application_state = 77 };
+		struct heartbeat_message message = { .sequence = numbers[i],
+						     .application_state = 77 };
 		struct guest_answer answer;
 
 		host_sends(f->world, IC_HEARTBEAT, &message, sizeof(message));
@@ -67,7 +68,8 @@ static void a_short_message_gets_its_number_only(void **state)
 		heartbeat_guest_set_application(&f->heartbeat, HEARTBEAT_APPLICATION_HEALTHY);
 		host_sends(f->world, IC_HEARTBEAT, &message, bytes);
 		(void)!heartbeat_guest_receive(&f->heartbeat);
-		answer = host_takes(f->world, IC_HEARTBEAT, bytes < 8 ? IC_STATUS_FAIL : IC_STATUS_OK);
+		answer = host_takes(f->world, IC_HEARTBEAT,
+				    bytes < 8 ? IC_STATUS_FAIL : IC_STATUS_OK);
 		assert_int_equal(answer.header.bytes, bytes);
 		memcpy(&sequence, answer.message, 8);
 		assert_int_equal(sequence, bytes < 1 ? 0 : bytes < 8 ? 9 : 10);

@@ -69,7 +69,8 @@ static void the_best_versions_in_common_are_chosen(void **state)
 	struct fixture *f = *state;
 	struct guest_answer answer;
 
-	host_offers(f->world, LIST({ 1, 0 }, { 3, 0 }), LIST({ 1, 0 }, { 3, 0 }, { 3, 1 }, { 9, 9 }));
+	host_offers(f->world, LIST({ 1, 0 }, { 3, 0 }),
+		    LIST({ 1, 0 }, { 3, 0 }, { 3, 1 }, { 9, 9 }));
 	assert_int_equal(receive(f), IC_GUEST_EVENT_READY);
 	answer = host_takes(f->world, IC_NEGOTIATE, IC_STATUS_OK);
 	assert_versions(&answer, IC_VERSION(3, 0), IC_VERSION(3, 1));
@@ -248,7 +249,8 @@ static void a_packet_longer_than_the_buffer_breaks_the_channel_only(void **state
 	static uint8_t payload[IC_GUEST_BUFFER_BYTES];
 
 	negotiate(f);
-	assert_int_equal(host_sends_raw(f->world, VMBUS_PACKET_IN_BAND, payload, sizeof(payload)), 0);
+	assert_int_equal(host_sends_raw(f->world, VMBUS_PACKET_IN_BAND, payload, sizeof(payload)),
+			 0);
 	assert_int_equal(receive(f), IC_GUEST_EVENT_BROKEN);
 	assert_int_equal(receive(f), IC_GUEST_EVENT_BROKEN);
 	assert_int_equal(f->ic.counters.violations, 1);

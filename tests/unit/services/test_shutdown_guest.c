@@ -46,7 +46,8 @@ static int teardown(void **state)
 
 static void ask(struct fixture *f, uint32_t flags, bool accepted)
 {
-	struct shutdown_message message = { .reason = SHUTDOWN_REASON_PLANNED, .timeout_seconds = 30,
+	struct shutdown_message message = { .reason = SHUTDOWN_REASON_PLANNED,
+					    .timeout_seconds = 30,
 					    .flags = flags };
 
 	host_sends(f->world, IC_SHUTDOWN, &message, sizeof(message));
@@ -81,7 +82,8 @@ static void each_version_has_its_requests(void **state)
 			shutdown_guest_over(&f->shutdown);
 			ask(f, SHUTDOWN_HIBERNATE | force, cases[i].hibernate);
 			if (cases[i].hibernate)
-				assert_int_equal(f->shutdown.request.kind, SHUTDOWN_GUEST_HIBERNATE);
+				assert_int_equal(f->shutdown.request.kind,
+						 SHUTDOWN_GUEST_HIBERNATE);
 		}
 	}
 }
@@ -134,7 +136,8 @@ static void what_is_under_way_is_not_begun_again(void **state)
 static enum shutdown_result last_result;
 static int results;
 
-static void on_result(struct shutdown_request *request, enum shutdown_result result, uint32_t status)
+static void on_result(struct shutdown_request *request, enum shutdown_result result,
+		      uint32_t status)
 {
 	last_result = result;
 	results++;

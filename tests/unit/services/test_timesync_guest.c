@@ -52,8 +52,8 @@ static int teardown(void **state)
 }
 
 /* The host's clock read @utc_100ns when the counter read @reference_100ns. */
-static void tell_raw(struct fixture *f, uint64_t parent_100ns, uint64_t reference_100ns, uint8_t flags,
-		     bool good)
+static void tell_raw(struct fixture *f, uint64_t parent_100ns, uint64_t reference_100ns,
+		     uint8_t flags, bool good)
 {
 	struct timesync_message_4 message = {
 		.parent_time_100ns = parent_100ns,
@@ -79,10 +79,15 @@ static void an_order_slews_a_little_and_steps_when_far_off(void **state)
 		int64_t offset_100ns;
 		enum timesync_guest_action action;
 	} cases[] = {
-		{ 0, TIMESYNC_GUEST_SLEW }, { 100, TIMESYNC_GUEST_SLEW }, { -100, TIMESYNC_GUEST_SLEW },
-		{ 5000000, TIMESYNC_GUEST_SLEW }, { -5000000, TIMESYNC_GUEST_SLEW },
-		{ 5000001, TIMESYNC_GUEST_STEP }, { -5000001, TIMESYNC_GUEST_STEP },
-		{ (int64_t)UTC, TIMESYNC_GUEST_STEP }, { -(int64_t)UTC, TIMESYNC_GUEST_STEP },
+		{ 0, TIMESYNC_GUEST_SLEW },
+		{ 100, TIMESYNC_GUEST_SLEW },
+		{ -100, TIMESYNC_GUEST_SLEW },
+		{ 5000000, TIMESYNC_GUEST_SLEW },
+		{ -5000000, TIMESYNC_GUEST_SLEW },
+		{ 5000001, TIMESYNC_GUEST_STEP },
+		{ -5000001, TIMESYNC_GUEST_STEP },
+		{ (int64_t)UTC, TIMESYNC_GUEST_STEP },
+		{ -(int64_t)UTC, TIMESYNC_GUEST_STEP },
 	};
 	struct fixture *f = *state;
 
@@ -169,8 +174,8 @@ static void times_that_cannot_be_are_refused(void **state)
 	assert_int_equal(timesync_guest_host_time(&f->timesync, REFERENCE, &utc_100ns), -LIS_AGAIN);
 	/* The ends themselves are fine. */
 	tell_raw(f, TIMESYNC_UNIX_EPOCH_100NS, REFERENCE, TIMESYNC_SYNC, true);
-	tell_raw(f, TIMESYNC_UNIX_EPOCH_100NS + TIMESYNC_GUEST_UTC_MAX_100NS, REFERENCE, TIMESYNC_SYNC,
-		 true);
+	tell_raw(f, TIMESYNC_UNIX_EPOCH_100NS + TIMESYNC_GUEST_UTC_MAX_100NS, REFERENCE,
+		 TIMESYNC_SYNC, true);
 	/* And a guest whose own clock is out of its mind is told nothing that overflows. */
 	f->now.utc_100ns = UINT64_MAX;
 	tell(f, 0, REFERENCE, TIMESYNC_SYNC);
@@ -192,8 +197,10 @@ static void the_length_goes_by_the_version(void **state)
 		message[old ? 24 : 16] = TIMESYNC_SYNC;
 		for (uint32_t bytes = 0; bytes <= 40; bytes++) {
 			host_sends(f->world, IC_TIMESYNC, message, bytes);
-			assert_int_equal(receive(f), bytes < needed ? 0 : TIMESYNC_GUEST_EVENT_TIME);
-			host_takes(f->world, IC_TIMESYNC, bytes < needed ? IC_STATUS_FAIL : IC_STATUS_OK);
+			assert_int_equal(receive(f),
+					 bytes < needed ? 0 : TIMESYNC_GUEST_EVENT_TIME);
+			host_takes(f->world, IC_TIMESYNC,
+				   bytes < needed ? IC_STATUS_FAIL : IC_STATUS_OK);
 		}
 		assert_true(f->timesync.told.offset_100ns == 0);
 		memset(message, 0, sizeof(message));
