@@ -365,12 +365,12 @@ void vmbus_client_on_message(struct vmbus_client *client, const void *payload, s
 		client_violation(client, "message too short for its type", header.type);
 		return;
 	}
-	if (handler->connected && client->state != VMBUS_CLIENT_CONNECTED) {
-		/* After unload the host may still be sending; that is no fault. */
-		if (client->state != VMBUS_CLIENT_UNLOADING)
-			client_violation(client, "message without a connection", header.type);
+	/*
+	 * No fault: the host may not know yet that this guest is unloading, or was never told that
+	 * an earlier one is gone.
+	 */
+	if (handler->connected && client->state != VMBUS_CLIENT_CONNECTED)
 		return;
-	}
 	handler->handle(client, payload, payload_bytes);
 	client_pump(client);
 }

@@ -6,17 +6,9 @@ void os_log(enum os_log_level level, const char *format, ...)
 {
 }
 
-static struct port *enter(void *argument)
-{
-	struct port *port = argument;
-
-	assert_false(port->busy);
-	return port;
-}
-
 static int post_message(void *argument, uint32_t connection_id, const void *payload, size_t bytes)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 	struct posted *posted;
 
 	if (port->post_error && !port->posts_until_error)
@@ -35,22 +27,22 @@ static int post_message(void *argument, uint32_t connection_id, const void *payl
 
 static void signal_host(void *argument, uint32_t connection_id)
 {
-	enter(argument)->signalled_connection = connection_id;
+	((struct port *)argument)->signalled_connection = connection_id;
 }
 
 static void set_interrupt_page_bit(void *argument, uint32_t channel_id)
 {
-	enter(argument)->interrupt_bit = channel_id;
+	((struct port *)argument)->interrupt_bit = channel_id;
 }
 
 static void retry_later(void *argument)
 {
-	enter(argument)->retries_asked++;
+	((struct port *)argument)->retries_asked++;
 }
 
 static void connected(void *argument, int error)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 
 	port->connects++;
 	port->connected = error;
@@ -58,13 +50,13 @@ static void connected(void *argument, int error)
 
 static void unloaded(void *argument)
 {
-	enter(argument)->unloads++;
+	((struct port *)argument)->unloads++;
 }
 
 static struct vmbus_client_channel *channel_alloc(void *argument,
 						  const struct vmbus_client_offer *offer)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 	struct vmbus_client_channel *channel;
 
 	assert_in_range(offer->channel_id, 1, VMBUS_CHANNEL_ID_MAX);
@@ -78,7 +70,7 @@ static struct vmbus_client_channel *channel_alloc(void *argument,
 
 static void channel_forgotten(void *argument, struct vmbus_client_channel *channel)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 
 	port->forgotten++;
 	port->live_channels--;
@@ -87,7 +79,7 @@ static void channel_forgotten(void *argument, struct vmbus_client_channel *chann
 
 static void offered(void *argument, struct vmbus_client_channel *channel)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 
 	port->offers++;
 	port->last_offered = channel;
@@ -95,12 +87,12 @@ static void offered(void *argument, struct vmbus_client_channel *channel)
 
 static void offers_delivered(void *argument)
 {
-	enter(argument)->deliveries++;
+	((struct port *)argument)->deliveries++;
 }
 
 static void rescinded(void *argument, struct vmbus_client_channel *channel)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 
 	assert_true(channel->rescinded);
 	assert_true(channel->state != VMBUS_CLIENT_CHANNEL_OPENING);
@@ -110,7 +102,7 @@ static void rescinded(void *argument, struct vmbus_client_channel *channel)
 
 static void opened(void *argument, struct vmbus_client_channel *channel, int error)
 {
-	struct port *port = enter(argument);
+	struct port *port = argument;
 
 	assert_int_equal(channel->state, error ? VMBUS_CLIENT_CHANNEL_CLOSED :
 						 VMBUS_CLIENT_CHANNEL_OPEN);
@@ -120,17 +112,17 @@ static void opened(void *argument, struct vmbus_client_channel *channel, int err
 
 static void modified(void *argument, struct vmbus_client_channel *channel, int error)
 {
-	enter(argument)->modified = error;
+	((struct port *)argument)->modified = error;
 }
 
 static void gpadl_created(void *argument, struct vmbus_client_gpadl *gpadl, int error)
 {
-	enter(argument)->gpadl_created = error;
+	((struct port *)argument)->gpadl_created = error;
 }
 
 static void gpadl_torn_down(void *argument, struct vmbus_client_gpadl *gpadl, int error)
 {
-	enter(argument)->gpadl_torn_down = error;
+	((struct port *)argument)->gpadl_torn_down = error;
 }
 
 static const struct vmbus_client_ops ops = {

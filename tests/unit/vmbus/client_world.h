@@ -40,7 +40,6 @@ struct port {
 	struct vmbus_client_channel *last_offered, *last_rescinded, *last_opened;
 	uint32_t live_channels; /* given out by channel_alloc, not yet freed */
 	uint32_t signalled_connection, interrupt_bit;
-	bool busy; /* inside an op */
 };
 
 void port_init(struct port *port);
