@@ -23,11 +23,19 @@ wait_for() {
 	done
 }
 
-# mount_boot DISK: its /vmlinuz and /initrd to /boot.
-mount_boot() {
-	wait_for 30 test -b "$1"
+# find_disks: which disk is found first is not certain. Mounts the one with /vmlinuz and /initrd on /boot, and
+# sets $data_disk to the other.
+find_disks() {
+	wait_for 30 test -b /dev/sdb
 	mkdir -p /boot
-	mount -t ext4 -o ro "$1" /boot || fail "mount of $1"
+	for disk in sda sdb; do
+		if mount -t ext4 -o ro /dev/$disk /boot 2>/dev/null; then
+			mounted=$disk
+		else
+			data_disk=/dev/$disk
+		fi
+	done
+	[ -n "${mounted:-}" ] || fail 'no disk can be mounted on /boot'
 }
 
 . "/cases/$CASE/guest.sh"

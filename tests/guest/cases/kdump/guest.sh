@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # shellcheck shell=sh
 # A crashed kernel's successor finds the bus again and writes the dump to the synthetic disk.
+find_disks
 if [ -z "${STAGE:-}" ]; then
 	[ "$(cat /sys/kernel/kexec_crash_size)" -gt 0 ] || fail 'no memory is kept for the crash kernel'
-	mount_boot /dev/sdb
 	kexec -s -p /boot/vmlinuz --initrd=/boot/initrd \
 		--append="console=ttyS0 panic=-1 maxcpus=1 script.CASE=kdump script.STAGE=2" || fail 'kexec -p'
 	say crashing
 	echo c > /proc/sysrq-trigger
 	fail 'still alive'
 fi
-wait_for 30 test -b /dev/sda
-dd if=/proc/vmcore of=/dev/sda bs=64k count=64 2>/dev/null || fail 'writing the dump'
+dd if=/proc/vmcore of="$data_disk" bs=64k count=64 2>/dev/null || fail 'writing the dump'
 sync
 say "dumped $(dd if=/proc/vmcore bs=64k count=64 2>/dev/null | sha256sum | cut -c1-64)"

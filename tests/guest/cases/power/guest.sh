@@ -7,7 +7,7 @@ while read -r command; do
 	case $command in
 	reboot) reboot ;;
 	kexec)
-		mount_boot /dev/sdb
+		find_disks
 		kexec -s -l /boot/vmlinuz --initrd=/boot/initrd --reuse-cmdline || fail 'kexec -l'
 		kexec -e ;;
 	date) say "date $(date +%s)" ;;
