@@ -2,9 +2,9 @@
 /*
  * The guest's serial console on our side.
  *
- * Output: the machine's bytes go into one buffer, from which one write at a time is under way in the
- * ring: a pipe nobody reads or a stopped terminal holds up the guest's console and nothing else.
- * Input: read when there is some and the last of it has been taken.
+ * Output: the machine's bytes go into one buffer, from which one write at a time is under way in
+ * the ring: a pipe nobody reads or a stopped terminal holds up the guest's console and nothing
+ * else. Input: read when there is some and the last of it has been taken.
  */
 #include "cli/console.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest's serial console on our terminal, pipe or file. Interactive (raw mode, Ctrl-] is the escape
- * key) if standard input and output are terminals and we are in the foreground; the terminal gets
- * its mode back on every way out of the process but SIGKILL. Otherwise bytes pass as they are, and the
- * end of standard input means nothing.
+ * The guest's serial console on our terminal, pipe or file. Interactive (raw mode, Ctrl-] is the
+ * escape key) if standard input and output are terminals and we are in the foreground; the terminal
+ * gets its mode back on every way out of the process but SIGKILL. Otherwise bytes pass as they are,
+ * and the end of standard input means nothing.
  */
 #ifndef OPENLIS_CLI_CONSOLE_H
 #define OPENLIS_CLI_CONSOLE_H

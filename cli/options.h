@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What users write on the command line, taken apart: sizes, versions, drives, the options of `lis run`.
- * Parsers return values and words about what is wrong; they print and open nothing.
+ * What users write on the command line, taken apart: sizes, versions, drives, the options of `lis
+ * run`. Parsers return values and words about what is wrong; they print and open nothing.
  */
 #ifndef OPENLIS_CLI_OPTIONS_H
 #define OPENLIS_CLI_OPTIONS_H

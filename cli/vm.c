@@ -3,8 +3,8 @@
  * A virtual machine with everything in it.
  *
  * Made in one order and taken apart in the reverse: name, disks, loops, machine, bus, controllers,
- * services, control socket. A reset takes the processors out, has the bus forget the guest (VSPs let go
- * of its memory), resets the machine and starts it again.
+ * services, control socket. A reset takes the processors out, has the bus forget the guest (VSPs
+ * let go of its memory), resets the machine and starts it again.
  *
  * An end is decided once, by end_vm(); it stops the loop, and cli_vm_destroy() does the rest.
  */
@@ -362,7 +362,8 @@ static size_t wanted_io_loops(const struct vm_config *config)
 	return count < VM_IO_LOOPS_MAX ? count : VM_IO_LOOPS_MAX;
 }
 
-static const char *const loop_errors = "io_uring is not to be had here (see kernel.io_uring_disabled)";
+static const char *const loop_errors =
+	"io_uring is not to be had here (see kernel.io_uring_disabled)";
 
 static int start_loops(struct vm *vm, char *error)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A virtual machine with everything in it: machine, bus, disks, services, control socket. The one place
- * where the rooms of the house are joined.
+ * A virtual machine with everything in it: machine, bus, disks, services, control socket. The one
+ * place where the rooms of the house are joined.
  *
- * One loop, run by cli_vm_run() on the calling thread, owns machine, bus, services and control socket; disk
- * channels run on I/O loops of their own. All functions are for that thread.
+ * One loop, run by cli_vm_run() on the calling thread, owns machine, bus, services and control
+ * socket; disk channels run on I/O loops of their own. All functions are for that thread.
  */
 #ifndef OPENLIS_CLI_VM_H
 #define OPENLIS_CLI_VM_H

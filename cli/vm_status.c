@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * What `lis status --json` shows. Members are only ever added; numbers carry their unit in the name;
- * what is not known is null.
+ * What `lis status --json` shows. Members are only ever added; numbers carry their unit in the
+ * name; what is not known is null.
  */
 #include <stdio.h>
 #include <unistd.h>

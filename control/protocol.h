@@ -4,7 +4,8 @@
  *
  * The VM greets:   {"lis": 1, "version": "0.1.0", "name": "web", "pid": 4711}
  * Client asks:     {"id": 7, "command": "status", "arguments": {}}
- * VM answers:      {"id": 7, "result": {...}}   or   {"id": 7, "error": {"code": "busy", "message": "..."}}
+ * VM answers:      {"id": 7, "result": {...}}
+ *             or   {"id": 7, "error": {"code": "busy", "message": "..."}}
  *
  * "id" may be any JSON value and comes back as it was; it and "arguments" may be left out. Commands of
  * one connection are answered one after the other. Unknown members are ignored by both sides. "lis"

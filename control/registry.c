@@ -2,9 +2,9 @@
 /*
  * The directory of running VMs.
  *
- * Invariant: who holds the lock on the file that NAME.lock names at that moment owns NAME. Files are
- * removed only by who holds that lock; since a file may be removed between open and lock, who gets a
- * lock looks once more whether the name still means the same file.
+ * Invariant: who holds the lock on the file that NAME.lock names at that moment owns NAME. Files
+ * are removed only by who holds that lock; since a file may be removed between open and lock, who
+ * gets a lock looks once more whether the name still means the same file.
  */
 #include "control/registry.h"
 
@@ -74,13 +74,14 @@ static int directory_path(char *path, size_t bytes, char *error)
 		n = snprintf(path, bytes, "/tmp/lis-%u", (unsigned)geteuid());
 	if (n < 0 || (size_t)n >= bytes)
 		return fail(-LIS_INVALID, error,
-			    "the path of the runtime directory is too long: set LIS_RUNTIME_DIR to a short one");
+			    "the path of the runtime directory is too long: "
+			    "set LIS_RUNTIME_DIR to a short one");
 	return 0;
 }
 
 /*
- * Opens the directory, making it if asked. Returns its descriptor, or a negative code; where it does
- * not exist and must not be made that is -LIS_NOTFOUND.
+ * Opens the directory, making it if asked. Returns its descriptor, or a negative code; where it
+ * does not exist and must not be made that is -LIS_NOTFOUND.
  */
 static int open_directory(char *path, bool make, char *error)
 {
@@ -99,7 +100,8 @@ static int open_directory(char *path, bool make, char *error)
 	if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 022)) {
 		close(fd);
 		return fail(-LIS_DENIED, error,
-			    "%s: belongs to somebody else or others may write there; remove it or set LIS_RUNTIME_DIR",
+			    "%s: belongs to somebody else or others may write there; "
+			    "remove it or set LIS_RUNTIME_DIR",
 			    path);
 	}
 	return fd;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Where running VMs are found: a directory with NAME.lock, held locked by the process that runs the VM,
- * and NAME.sock, its control socket. The lock decides; a socket without a locked lock file is stale.
+ * Where running VMs are found: a directory with NAME.lock, held locked by the process that runs the
+ * VM, and NAME.sock, its control socket. The lock decides; a socket without a locked lock file is
+ * stale.
  *
  * The directory is $LIS_RUNTIME_DIR if set, /run/lis for root, else $XDG_RUNTIME_DIR/lis, else
  * /tmp/lis-UID. It belongs to the user alone (mode 0700), and is not used if it does not.
@@ -49,7 +50,8 @@ void registry_release(struct registry_claim *claim);
  * @out_path: REGISTRY_PATH_BYTES; filled on success only
  * @error: REGISTRY_ERROR_BYTES
  *
- * Return: 0, -LIS_INVALID (the name), -LIS_NOTFOUND (no VM of that name runs), -LIS_DENIED, -LIS_IO.
+ * Return: 0, -LIS_INVALID (the name), -LIS_NOTFOUND (no VM of that name runs), -LIS_DENIED,
+ * -LIS_IO.
  */
 int registry_find(const char *name, char *out_path, char *error) LIS_MUST_USE;
 

@@ -3,12 +3,12 @@
  * The control socket of a running VM.
  *
  * A client is half-duplex: while a command is unanswered, or its answer not wholly written, nothing
- * more is read. So it costs at most one line of input and one answer of memory, and a client that does
- * not read its answers stops being served without anybody waiting for it.
+ * more is read. So it costs at most one line of input and one answer of memory, and a client that
+ * does not read its answers stops being served without anybody waiting for it.
  *
- * Each client has three watched copies of its descriptor: for input, for output and for the hang-up,
- * which must be heard whatever else is waited for. It is freed when the loop has let go of all three.
- * An unanswered request outlives its client: request->client is NULL then.
+ * Each client has three watched copies of its descriptor: for input, for output and for the
+ * hang-up, which must be heard whatever else is waited for. It is freed when the loop has let go of
+ * all three. An unanswered request outlives its client: request->client is NULL then.
  */
 #include "control/server.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The running VM's end of the control socket, on an event loop. Clients are independent: one that is
- * slow, silent or talks garbage costs itself only. All functions belong to the loop's thread.
+ * The running VM's end of the control socket, on an event loop. Clients are independent: one that
+ * is slow, silent or talks garbage costs itself only. All functions belong to the loop's thread.
  */
 #ifndef OPENLIS_CONTROL_SERVER_H
 #define OPENLIS_CONTROL_SERVER_H
@@ -40,7 +40,8 @@ struct control_server_config {
  * @out_server: set on success only
  * @error: CONTROL_ERROR_BYTES; on failure what is wrong, for the user
  *
- * Return: 0, -LIS_NOMEM, -LIS_BUSY (the path is in use), -LIS_DENIED, -LIS_INVALID (path too long), -LIS_IO.
+ * Return: 0, -LIS_NOMEM, -LIS_BUSY (the path is in use), -LIS_DENIED, -LIS_INVALID (path too long),
+ * -LIS_IO.
  */
 int control_server_create(const struct control_server_config *config,
 			  struct control_server **out_server, char *error) LIS_MUST_USE;

@@ -3,8 +3,8 @@
  * Host end of the heartbeat service.
  *
  * One request is in flight at most. A period that ends with it still there counts as lost; after
- * several of them the request is given up and a new one sent, so that a guest that dropped one packet
- * is not silent for ever.
+ * several of them the request is given up and a new one sent, so that a guest that dropped one
+ * packet is not silent for ever.
  */
 #include "services/heartbeat_host.h"
 

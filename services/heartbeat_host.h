@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Host end of the heartbeat service: a number every two seconds, all the time, and a count of those that
- * were not answered within their two seconds. Everything here belongs to the bus loop.
+ * Host end of the heartbeat service: a number every two seconds, all the time, and a count of those
+ * that were not answered within their two seconds. Everything here belongs to the bus loop.
  */
 #ifndef OPENLIS_SERVICES_HEARTBEAT_HOST_H
 #define OPENLIS_SERVICES_HEARTBEAT_HOST_H

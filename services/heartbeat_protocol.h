@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Heartbeat: every two seconds the host sends a number, the guest answers with the next one, and with
- * the state of its applications where it knows that.
+ * Heartbeat: every two seconds the host sends a number, the guest answers with the next one, and
+ * with the state of its applications where it knows that.
  */
 #ifndef OPENLIS_SERVICES_HEARTBEAT_PROTOCOL_H
 #define OPENLIS_SERVICES_HEARTBEAT_PROTOCOL_H
@@ -30,7 +30,8 @@ enum heartbeat_application {
 
 /*
  * The guest must cope with a shorter one, and an answer need not have more than @sequence.
- * Source: [linux 6.1 include/linux/hyperv.h struct heartbeat_msg_data]; @application_state [openvmm]
+ * Source: [linux 6.1 include/linux/hyperv.h struct heartbeat_msg_data]; @application_state
+ * [openvmm]
  */
 struct heartbeat_message {
 	uint64_t sequence;

@@ -3,8 +3,8 @@
  * The host end of an integration service, without its messages: see ic_host.h.
  *
  * Invariant: in_flight is set only while a channel is open. An answer counts if it has the type and
- * transaction id of what is in flight; other well-formed answers are late ones and dropped. A packet
- * that is no answer at all breaks the channel.
+ * transaction id of what is in flight; other well-formed answers are late ones and dropped. A
+ * packet that is no answer at all breaks the channel.
  */
 #include "services/ic_host.h"
 

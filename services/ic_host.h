@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * The host end that all integration services share: it offers the channel, negotiates versions and
- * carries requests and their answers, one at a time. The services themselves (heartbeat_host.h and so
- * on) embed a struct ic_host and know only messages.
+ * carries requests and their answers, one at a time. The services themselves (heartbeat_host.h and
+ * so on) embed a struct ic_host and know only messages.
  *
  * Everything here belongs to the bus loop.
  */
@@ -106,8 +106,8 @@ void ic_host_fini(struct ic_host *ic, struct io_call *retired);
  * @message_bytes: at most IC_MESSAGE_BYTES_MAX less the IC header
  *
  * Context: bus loop.
- * Return: 0, -LIS_GONE (not ready), -LIS_BUSY (one is in flight), -LIS_FULL (the guest does not empty its
- * ring: try later), -LIS_CORRUPT (it broke the ring; the channel is being closed).
+ * Return: 0, -LIS_GONE (not ready), -LIS_BUSY (one is in flight), -LIS_FULL (the guest does not
+ * empty its ring: try later), -LIS_CORRUPT (it broke the ring; the channel is being closed).
  */
 int ic_host_request(struct ic_host *ic, const void *message, size_t message_bytes) LIS_MUST_USE;
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The framing that all integration services ("ICs") share. A service is a named pipe in message mode:
- * each packet is in-band, holds a pipe header, an IC header and a message, and asks for no completion.
- * The host speaks first: it offers versions of the framework and of the service, the guest answers with
- * one of each. From then on the host sends requests and the guest answers in the same form.
+ * The framing that all integration services ("ICs") share. A service is a named pipe in message
+ * mode: each packet is in-band, holds a pipe header, an IC header and a message, and asks for no
+ * completion. The host speaks first: it offers versions of the framework and of the service, the
+ * guest answers with one of each. From then on the host sends requests and the guest answers in the
+ * same form.
  */
 #ifndef OPENLIS_SERVICES_IC_PROTOCOL_H
 #define OPENLIS_SERVICES_IC_PROTOCOL_H
@@ -74,8 +75,8 @@ VMBUS_ASSERT_SIZE(ic_header, 20);
 #define IC_HEADERS_BYTES (sizeof(struct ic_pipe_header) + sizeof(struct ic_header))
 
 /*
- * IC_NEGOTIATE, followed by @framework_count, then @message_count versions. An answer has one of each,
- * or none where no version suits the guest.
+ * IC_NEGOTIATE, followed by @framework_count, then @message_count versions. An answer has one of
+ * each, or none where no version suits the guest.
  * Source: [linux 6.1 include/linux/hyperv.h struct icmsg_negotiate]
  */
 struct ic_negotiate {

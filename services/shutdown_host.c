@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Host end of the shutdown service. At most one request is pending; it ends by the guest's answer, by
- * the timer or with the channel, whichever comes first.
+ * Host end of the shutdown service. At most one request is pending; it ends by the guest's answer,
+ * by the timer or with the channel, whichever comes first.
  */
 #include "services/shutdown_host.h"
 

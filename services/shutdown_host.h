@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Host end of the shutdown service: asks the guest to power off, restart or hibernate, and says what it
- * answered. That it then really does so is seen elsewhere (the machine stops or resets). Everything
- * here belongs to the bus loop.
+ * Host end of the shutdown service: asks the guest to power off, restart or hibernate, and says
+ * what it answered. That it then really does so is seen elsewhere (the machine stops or resets).
+ * Everything here belongs to the bus loop.
  */
 #ifndef OPENLIS_SERVICES_SHUTDOWN_HOST_H
 #define OPENLIS_SERVICES_SHUTDOWN_HOST_H
@@ -70,8 +70,8 @@ void shutdown_host_destroy(struct shutdown_host *shutdown, struct io_call *done)
  * @request: what to ask; filled but for nothing private
  *
  * Context: bus loop. The request's done() is not called from inside.
- * Return: 0, -LIS_GONE (no driver in the guest, or not through with versions yet), -LIS_BUSY (one is
- * pending), -LIS_UNSUPPORTED (the agreed version has no such request), -LIS_FULL, -LIS_CORRUPT.
+ * Return: 0, -LIS_GONE (no driver in the guest, or not through with versions yet), -LIS_BUSY (one
+ * is pending), -LIS_UNSUPPORTED (the agreed version has no such request), -LIS_FULL, -LIS_CORRUPT.
  */
 int shutdown_host_request(struct shutdown_host *shutdown,
 			  struct shutdown_request *request) LIS_MUST_USE;

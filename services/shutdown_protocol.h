@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Shutdown: the host asks the guest to power off, to restart or to hibernate. The guest answers whether
- * it will, and then does it in its own time.
+ * Shutdown: the host asks the guest to power off, to restart or to hibernate. The guest answers
+ * whether it will, and then does it in its own time.
  */
 #ifndef OPENLIS_SERVICES_SHUTDOWN_PROTOCOL_H
 #define OPENLIS_SERVICES_SHUTDOWN_PROTOCOL_H

@@ -2,8 +2,9 @@
 /*
  * Host end of time synchronization.
  *
- * One message is in flight at most. sync_wanted stays set until an order to set the clock was answered,
- * so an order that got lost, by a pause, a full ring or a guest that dropped it, is sent again.
+ * One message is in flight at most. sync_wanted stays set until an order to set the clock was
+ * answered, so an order that got lost, by a pause, a full ring or a guest that dropped it, is sent
+ * again.
  */
 #include "services/timesync_host.h"
 

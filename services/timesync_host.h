@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Host end of time synchronization: an order to set the clock when the guest's driver comes up, after
- * each resume and on request; samples in between. The guest's clock itself cannot be known here: its
- * answers do not say it. Everything here belongs to the bus loop.
+ * Host end of time synchronization: an order to set the clock when the guest's driver comes up,
+ * after each resume and on request; samples in between. The guest's clock itself cannot be known
+ * here: its answers do not say it. Everything here belongs to the bus loop.
  */
 #ifndef OPENLIS_SERVICES_TIMESYNC_HOST_H
 #define OPENLIS_SERVICES_TIMESYNC_HOST_H

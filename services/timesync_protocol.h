@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Time synchronization: the host tells its wall clock, either as an order to set the clock (after start,
- * resume, restore) or as a sample the guest may use to discipline its own. From 4.0 on the message says
- * at which reading of the partition's reference counter the clock was read, so that the way through
- * the ring costs no precision.
+ * Time synchronization: the host tells its wall clock, either as an order to set the clock (after
+ * start, resume, restore) or as a sample the guest may use to discipline its own. From 4.0 on the
+ * message says at which reading of the partition's reference counter the clock was read, so that
+ * the way through the ring costs no precision.
  */
 #ifndef OPENLIS_SERVICES_TIMESYNC_PROTOCOL_H
 #define OPENLIS_SERVICES_TIMESYNC_PROTOCOL_H

@@ -186,6 +186,10 @@ static void a_line_may_come_in_pieces_and_lines_together(void **state)
 	close(fd);
 }
 
+/* One level more than CONTROL_JSON_DEPTH_MAX. */
+#define LEVELS_4 "{\"a\":{\"a\":{\"a\":{\"a\":"
+#define DEEP LEVELS_4 LEVELS_4 LEVELS_4 LEVELS_4 "{}}}}}}}}}}}}}}}}}\n"
+
 static void garbage_is_answered_and_the_next_line_works(void **state)
 {
 	static const char *const garbage[] = {
@@ -193,8 +197,7 @@ static void garbage_is_answered_and_the_next_line_works(void **state)
 		"{\"command\": \"echo\"} trailing\n", "{\"command\": \"echo\", \"arguments\": []}\n",
 		"{\"command\": null}\n", "\x01\xff\xfe\n", "{'command': 'echo'}\n", "{\"a\":}\n",
 		"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",
-		"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
-		"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}}}}}}}}}}}\n",
+		DEEP,
 	};
 	int fd = dial_and_skip_greeting();
 
