@@ -6,7 +6,7 @@
 #   vhdx_interop.sh IMGTOOL
 set -eu
 
-imgtool=$1
+imgtool=$(realpath "$1")
 if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
 	echo "needs qemu-img and qemu-io"
 	exit 77

@@ -20,8 +20,7 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-static char path[] = "/tmp/lis-vhdx.XXXXXX";
-static char copy_path[sizeof(path) + 5];
+static char path[64], copy_path[72];
 static char error[BLOCK_ERROR_BYTES];
 static struct io_loop *loop;
 static uint8_t data[4 << 20], back[4 << 20];
@@ -494,11 +493,9 @@ static void the_log_goes_round_and_round(void **state)
 		if (i % 7 == 0)
 			write_byte(device, 0x99, 512 * MIB + i / 7 * MIB, 512);
 		assert_int_equal(io(device, BLOCK_FLUSH, 0, 0), 0);
-		if (i % 31 && i < 390)
-			continue;
 		close(copy_file());
 		copy = open_ok(copy_path, &read_only);
-		for (uint64_t k = 0; k <= i; k++)
+		for (uint64_t k = i % 31 ? i : 0; k <= i; k++)
 			assert_byte(copy, (int)k, k * MIB, 512);
 		assert_int_equal(block_close(copy), 0);
 	}
@@ -573,11 +570,11 @@ int main(void)
 		cmocka_unit_test(more_entries_than_one_round_takes_are_all_flushed),
 		cmocka_unit_test(a_full_host_fails_the_write_and_not_the_disk),
 	};
-	int fd = mkstemp(path), failed;
+	int failed;
 
-	if (fd < 0)
-		return 1;
-	close(fd);
+	/* Hundreds of flushes: in memory where that can be had. */
+	snprintf(path, sizeof(path), "%s/lis-vhdx.%d", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm",
+		 (int)getpid());
 	snprintf(copy_path, sizeof(copy_path), "%s.copy", path);
 	failed = cmocka_run_group_tests(tests, set_up, tear_down);
 	unlink(path);
