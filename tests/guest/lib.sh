@@ -12,14 +12,14 @@ fail() {
 }
 
 # vm_start NAME CASE [LIS-RUN-OPTION...]: run the guest script of CASE; extra words for the kernel
-# command line in $append.
+# command line in $append. $image: vmlinuz, or (quicker under emulation) the same kernel unpacked.
 vm_start() {
 	local name=$1 script=$2
 	shift 2
 	mkfifo "$work/$name.in"
 	# Opened for reading and writing, so that neither side waits for the other.
 	exec {vm_stdin}<>"$work/$name.in"
-	"$lis" run "$name" --kernel "$guest/vmlinuz" --initrd "$guest/initrd" --cpus "$cpus" \
+	"$lis" run "$name" --kernel "$guest/${image:-vmlinux}" --initrd "$guest/initrd" --cpus "$cpus" \
 		--append "console=ttyS0 panic=-1 quiet script.CASE=$script ${append:-}" "$@" \
 		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
 	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"

@@ -3,7 +3,7 @@
 new_disk "$work/a.vhdx" 96M
 truncate -s 64M "$work/b.raw"
 mkfs.ext4 -q -F "$work/b.raw"
-append="script.CPUS=$cpus"
+append="script.CPUS=$cpus" image=vmlinuz
 vm_start vm boot --drive "$work/a.vhdx,controller=0" --drive "$work/b.raw,controller=1" --controllers 2
 expect vm '@@ready'
 wait_for 20 json vm '.services[] | select(.name == "heartbeat" and .state == "ok")'
