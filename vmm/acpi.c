@@ -2,8 +2,8 @@
 /*
  * ACPI tables: root pointer, XSDT, FADT, FACS, MADT; the DSDT comes compiled from dsdt.asl.
  *
- * Fixed hardware (power button, S5), no legacy devices but a serial port and the clock, no HPET and no PM
- * timer: a Hyper-V guest has better clocks.
+ * Fixed hardware (power button, S5), no legacy devices but a serial port and the clock, no HPET and
+ * no PM timer: a Hyper-V guest has better clocks.
  *
  * Source: ACPI 6.4, chapter 5.2.
  */
@@ -59,7 +59,8 @@ struct acpi_fadt {
 	uint16_t sci_interrupt;
 	uint32_t smi_command;
 	uint8_t acpi_enable, acpi_disable, s4bios, pstate;
-	uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1;
+	uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0,
+		gpe1;
 	uint8_t pm1_event_bytes, pm1_control_bytes, pm2_control_bytes, pm_timer_bytes;
 	uint8_t gpe0_bytes, gpe1_bytes, gpe1_base, cstate;
 	uint16_t c2_latency, c3_latency, flush_size, flush_stride;
@@ -73,8 +74,8 @@ struct acpi_fadt {
 	uint8_t minor_revision;
 	uint64_t x_facs;
 	uint64_t x_dsdt;
-	struct acpi_address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control,
-		x_pm_timer, x_gpe0, x_gpe1, sleep_control, sleep_status;
+	struct acpi_address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control,
+		x_pm2_control, x_pm_timer, x_gpe0, x_gpe1, sleep_control, sleep_status;
 	uint64_t hypervisor;
 } __attribute__((packed));
 _Static_assert(sizeof(struct acpi_fadt) == 276, "ACPI 5.2.9");
@@ -173,8 +174,9 @@ static void head(struct acpi_header *header, const char *signature, uint8_t revi
 
 static struct acpi_address port(uint64_t address, uint8_t bytes, uint8_t access)
 {
-	return (struct acpi_address){ .space = 1, .bit_width = (uint8_t)(bytes * 8), .access = access,
-				      .address = address };
+	return (struct acpi_address){
+		.space = 1, .bit_width = (uint8_t)(bytes * 8), .access = access, .address = address
+	};
 }
 
 static uint64_t put_fadt(struct writer *writer, uint64_t facs, uint64_t dsdt)
@@ -192,8 +194,8 @@ static uint64_t put_fadt(struct writer *writer, uint64_t facs, uint64_t dsdt)
 		.c3_latency = 0xffff,
 		.century = RTC_CENTURY_BYTE,
 		.boot_flags = FADT_BOOT_NO_VGA | FADT_BOOT_NO_ASPM,
-		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLEEP_BUTTON | FADT_FIX_RTC | FADT_RESET |
-			 FADT_HEADLESS,
+		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLEEP_BUTTON | FADT_FIX_RTC |
+			 FADT_RESET | FADT_HEADLESS,
 		.reset = port(RESET_PORT, 1, 1),
 		.reset_value = RESET_ACPI_VALUE,
 		.minor_revision = 4,
@@ -274,7 +276,9 @@ static void write_rsdp(uint8_t *area, uint64_t xsdt)
 int acpi_write(const struct acpi_config *config, void *area)
 {
 	struct writer writer = { .area = area, .at = ACPI_TABLES_GPA - ACPI_AREA_GPA };
-	struct acpi_facs facs = { .signature = { 'F', 'A', 'C', 'S' }, .length = sizeof(facs), .version = 2 };
+	struct acpi_facs facs = { .signature = { 'F', 'A', 'C', 'S' },
+				  .length = sizeof(facs),
+				  .version = 2 };
 	struct acpi_facts facts = {
 		.window_low_start = MEMORY_MMIO_LOW_START,
 		.window_low_end = MEMORY_MMIO_LOW_END,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* ACPI tables for one machine, written into guest memory below 1 MiB, where a BIOS would have them. */
+/* ACPI tables for one machine, written into guest memory below 1 MiB, as a BIOS would. */
 #ifndef OPENLIS_VMM_ACPI_H
 #define OPENLIS_VMM_ACPI_H
 

@@ -2,7 +2,8 @@
 /*
  * Direct boot of Linux. Source: [linux 6.1 Documentation/x86/boot.rst], 64-bit boot protocol.
  *
- * Everything is low RAM: the kernel where it prefers to be, the initrd as high as the kernel allows.
+ * Everything is low RAM: the kernel where it prefers to be, the initrd as high as the kernel
+ * allows.
  */
 #include "vmm/boot.h"
 
@@ -61,8 +62,8 @@ static int load_files(const struct partition *partition, const struct boot_confi
 	return err;
 }
 
-static int write_cmdline(const struct partition *partition, const char *cmdline, struct setup_header *header,
-			 char *error, size_t error_bytes)
+static int write_cmdline(const struct partition *partition, const char *cmdline,
+			 struct setup_header *header, char *error, size_t error_bytes)
 {
 	size_t bytes = (cmdline ? strlen(cmdline) : 0) + 1;
 	uint32_t limit = header->cmdline_size;
@@ -71,10 +72,12 @@ static int write_cmdline(const struct partition *partition, const char *cmdline,
 		limit = BOOT_CMDLINE_BYTES_MAX - 1;
 	if (bytes - 1 > limit) {
 		snprintf(error, error_bytes,
-			 "command line: %zu characters are too many, this kernel takes %u", bytes - 1, limit);
+			 "command line: %zu characters are too many, this kernel takes %u",
+			 bytes - 1, limit);
 		return -LIS_INVALID;
 	}
-	memcpy(partition_hva(partition, GPA(BOOT_CMDLINE_GPA), bytes), cmdline ? cmdline : "", bytes);
+	memcpy(partition_hva(partition, GPA(BOOT_CMDLINE_GPA), bytes), cmdline ? cmdline : "",
+	       bytes);
 	header->cmd_line_ptr = BOOT_CMDLINE_GPA;
 	return 0;
 }
@@ -122,7 +125,8 @@ int boot_load(const struct partition *partition, const struct boot_config *confi
 	      struct boot_entry *out_entry, char *error, size_t error_bytes)
 {
 	/* The map has at least MEMORY_BYTES_MIN, so everything below 1 MiB is there. */
-	struct boot_params *params = partition_hva(partition, GPA(BOOT_PARAMS_GPA), sizeof(*params));
+	struct boot_params *params = partition_hva(partition, GPA(BOOT_PARAMS_GPA),
+						   sizeof(*params));
 	struct kernel kernel;
 	int err;
 

@@ -40,8 +40,8 @@ struct boot_entry {
 /**
  * boot_load() - Load a kernel into zeroed guest memory.
  * @error: on failure one line that names the file and the reason
- * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_FORMAT (no kernel, too old), -LIS_NOSPACE (does not fit),
- * -LIS_INVALID (command line too long), -LIS_IO.
+ * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_FORMAT (no kernel, too old), -LIS_NOSPACE (does not
+ * fit), -LIS_INVALID (command line too long), -LIS_IO.
  */
 int boot_load(const struct partition *partition, const struct boot_config *config,
 	      struct boot_entry *out_entry, char *error, size_t error_bytes) LIS_MUST_USE;

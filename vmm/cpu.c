@@ -2,9 +2,9 @@
 /*
  * Virtual processors: one thread each, in the guest or handling what made it leave.
  *
- * To get them out, whoever wants it sets machine->wanted, then run->immediate_exit, then sends a signal:
- * whichever way a thread just looks, it sees one of the three. The signal's handler does nothing; it only
- * ends KVM_RUN. Parked threads wait on run_changed.
+ * To get them out, whoever wants it sets machine->wanted, then run->immediate_exit, then sends a
+ * signal: whichever way a thread just looks, it sees one of the three. The signal's handler does
+ * nothing; it only ends KVM_RUN. Parked threads wait on run_changed.
  */
 #include <errno.h>
 #include <signal.h>
@@ -78,7 +78,8 @@ int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 	if (err < 0)
 		goto failed;
 	step = "map its state";
-	vcpu->run = mmap(NULL, machine->kvm.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	vcpu->run = mmap(NULL, machine->kvm.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd,
+			 0);
 	err = -errno;
 	if (vcpu->run == MAP_FAILED) {
 		vcpu->run = NULL;
@@ -100,15 +101,22 @@ int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 	return 0;
 
 failed:
-	snprintf(error, error_bytes, "processor %u: KVM cannot %s: %s", vcpu->vp, step, strerror(-err));
+	snprintf(error, error_bytes, "processor %u: KVM cannot %s: %s", vcpu->vp, step,
+		 strerror(-err));
 	return lis_error_from_errno(-err);
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
 {
 	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1, .g = 1,
-		.l = code, .db = !code,
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.l = code,
+		.db = !code,
 	};
 }
 
@@ -121,7 +129,8 @@ int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_entry *entry)
 	if (err < 0)
 		return err;
 	sregs.cs = segment(BOOT_CODE_SELECTOR, 0xb, true);
-	sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = segment(BOOT_DATA_SELECTOR, 0x3, false);
+	sregs.ds = segment(BOOT_DATA_SELECTOR, 0x3, false);
+	sregs.es = sregs.ss = sregs.fs = sregs.gs = sregs.ds;
 	sregs.gdt = (struct kvm_dtable){ .base = BOOT_GDT_GPA, .limit = 4 * 8 - 1 };
 	sregs.idt = (struct kvm_dtable){ 0 };
 	sregs.cr0 = CR0_PE_WP_PG;
@@ -151,18 +160,18 @@ static void log_registers(struct vcpu *vcpu)
 
 	if (kvm_call(vcpu->fd, KVM_GET_REGS, &r) < 0 || kvm_call(vcpu->fd, KVM_GET_SREGS, &s) < 0)
 		return;
-	os_log(OS_LOG_ERROR, "VP %u: rip %04x:%016llx rflags %08llx rsp %04x:%016llx", vcpu->vp, s.cs.selector,
-	       r.rip, r.rflags, s.ss.selector, r.rsp);
-	os_log(OS_LOG_ERROR, "VP %u: rax %016llx rbx %016llx rcx %016llx rdx %016llx", vcpu->vp, r.rax, r.rbx,
-	       r.rcx, r.rdx);
-	os_log(OS_LOG_ERROR, "VP %u: rsi %016llx rdi %016llx rbp %016llx r8  %016llx", vcpu->vp, r.rsi, r.rdi,
-	       r.rbp, r.r8);
-	os_log(OS_LOG_ERROR, "VP %u: r9  %016llx r10 %016llx r11 %016llx r12 %016llx", vcpu->vp, r.r9, r.r10,
-	       r.r11, r.r12);
-	os_log(OS_LOG_ERROR, "VP %u: r13 %016llx r14 %016llx r15 %016llx efer %llx", vcpu->vp, r.r13, r.r14,
-	       r.r15, s.efer);
-	os_log(OS_LOG_ERROR, "VP %u: cr0 %08llx cr2 %016llx cr3 %016llx cr4 %08llx", vcpu->vp, s.cr0, s.cr2,
-	       s.cr3, s.cr4);
+	os_log(OS_LOG_ERROR, "VP %u: rip %04x:%016llx rflags %08llx rsp %04x:%016llx", vcpu->vp,
+	       s.cs.selector, r.rip, r.rflags, s.ss.selector, r.rsp);
+	os_log(OS_LOG_ERROR, "VP %u: rax %016llx rbx %016llx rcx %016llx rdx %016llx", vcpu->vp,
+	       r.rax, r.rbx, r.rcx, r.rdx);
+	os_log(OS_LOG_ERROR, "VP %u: rsi %016llx rdi %016llx rbp %016llx r8  %016llx", vcpu->vp,
+	       r.rsi, r.rdi, r.rbp, r.r8);
+	os_log(OS_LOG_ERROR, "VP %u: r9  %016llx r10 %016llx r11 %016llx r12 %016llx", vcpu->vp,
+	       r.r9, r.r10, r.r11, r.r12);
+	os_log(OS_LOG_ERROR, "VP %u: r13 %016llx r14 %016llx r15 %016llx efer %llx", vcpu->vp,
+	       r.r13, r.r14, r.r15, s.efer);
+	os_log(OS_LOG_ERROR, "VP %u: cr0 %08llx cr2 %016llx cr3 %016llx cr4 %08llx", vcpu->vp,
+	       s.cr0, s.cr2, s.cr3, s.cr4);
 }
 
 void vcpu_fail(struct vcpu *vcpu, const char *why, uint64_t detail)
@@ -170,8 +179,8 @@ void vcpu_fail(struct vcpu *vcpu, const char *why, uint64_t detail)
 	struct machine *machine = vcpu->machine;
 
 	pthread_mutex_lock(&machine->crash_lock);
-	snprintf(machine->failure, sizeof(machine->failure), "processor %u: %s (%#llx)", vcpu->vp, why,
-		 (unsigned long long)detail);
+	snprintf(machine->failure, sizeof(machine->failure), "processor %u: %s (%#llx)", vcpu->vp,
+		 why, (unsigned long long)detail);
 	pthread_mutex_unlock(&machine->crash_lock);
 	log_registers(vcpu);
 	machine_request(machine, REQUEST_FAILED);
@@ -221,7 +230,8 @@ static void system_event_exit(struct vcpu *vcpu)
 		hyperv_crash_exit(vcpu);
 		break;
 	default:
-		vcpu_fail(vcpu, "KVM reports an unknown system event", vcpu->run->system_event.type);
+		vcpu_fail(vcpu, "KVM reports an unknown system event",
+			  vcpu->run->system_event.type);
 		break;
 	}
 }

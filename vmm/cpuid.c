@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * CPUID. KVM's list of what it supports is the start; from it go all hypervisor leaves (a guest that
- * sees KVM's own signature never looks for VMBus), nested virtualization, and whatever needs a state that
- * leaf 0xD does not describe consistently. Topology and Hyper-V's leaves are ours.
+ * CPUID. KVM's list of what it supports is the start; from it go all hypervisor leaves (a guest
+ * that sees KVM's own signature never looks for VMBus), nested virtualization, and whatever needs a
+ * state that leaf 0xD does not describe consistently. Topology and Hyper-V's leaves are ours.
  *
- * Source: Intel SDM 2A, CPUID; AMD APM 3, appendix E; [tlfs 2.4]; [linux 6.1 arch/x86/kvm/hyperv.c].
+ * Source: Intel SDM 2A, CPUID; AMD APM 3, appendix E; [tlfs 2.4]; [linux 6.1
+ * arch/x86/kvm/hyperv.c].
  */
 #include "vmm/cpuid.h"
 
@@ -37,13 +38,13 @@ static const struct {
 	enum reg reg;
 	uint32_t bits;
 } state_features[] = {
-	{ 0, 1, 0, ECX, 1u << 26 | 1u << 27 },                         /* XSAVE, OSXSAVE */
-	{ XSTATE_AVX, 1, 0, ECX, 1u << 12 | 1u << 28 | 1u << 29 },     /* FMA, AVX, F16C */
-	{ XSTATE_AVX, 7, 0, EBX, 1u << 5 },                            /* AVX2 */
-	{ XSTATE_AVX, 7, 0, ECX, 1u << 9 | 1u << 10 },                 /* VAES, VPCLMULQDQ */
-	{ XSTATE_AVX, 7, 1, EAX, 7u | 1u << 4 | 1u << 23 },            /* SHA512.., AVX-VNNI, -IFMA */
+	{ 0, 1, 0, ECX, 1u << 26 | 1u << 27 },			   /* XSAVE, OSXSAVE */
+	{ XSTATE_AVX, 1, 0, ECX, 1u << 12 | 1u << 28 | 1u << 29 }, /* FMA, AVX, F16C */
+	{ XSTATE_AVX, 7, 0, EBX, 1u << 5 },			   /* AVX2 */
+	{ XSTATE_AVX, 7, 0, ECX, 1u << 9 | 1u << 10 },		   /* VAES, VPCLMULQDQ */
+	{ XSTATE_AVX, 7, 1, EAX, 7u | 1u << 4 | 1u << 23 },	   /* SHA512.., AVX-VNNI, -IFMA */
 	{ XSTATE_AVX, 7, 1, EDX, 1u << 4 | 1u << 5 | 1u << 10 | 1u << 19 }, /* -INT8, .., AVX10 */
-	{ XSTATE_AVX, 0x80000001, 0, ECX, 1u << 11 | 1u << 16 },       /* XOP, FMA4 */
+	{ XSTATE_AVX, 0x80000001, 0, ECX, 1u << 11 | 1u << 16 },	    /* XOP, FMA4 */
 	{ XSTATE_MPX, 7, 0, EBX, 1u << 14 },
 	{ XSTATE_AVX512, 7, 0, EBX, 3u << 16 | 1u << 21 | 7u << 26 | 3u << 30 },
 	{ XSTATE_AVX512, 7, 0, ECX, 1u << 1 | 1u << 6 | 3u << 11 | 1u << 14 },
@@ -83,8 +84,10 @@ int cpuid_topology(struct machine_topology *topology, uint32_t cpus, uint32_t ho
 		if (t.cores_per_socket)
 			t.threads_per_core = each / t.cores_per_socket;
 		else
-			t.threads_per_core = host_threads_per_core && each % host_threads_per_core == 0 ?
-						     host_threads_per_core : 1;
+			t.threads_per_core = host_threads_per_core &&
+							     each % host_threads_per_core == 0
+						     ? host_threads_per_core
+						     : 1;
 	}
 	if (!t.threads_per_core)
 		return -LIS_INVALID;
@@ -112,7 +115,8 @@ uint32_t cpuid_host_threads_per_core(void)
 {
 	uint32_t eax, ebx, ecx, edx;
 
-	if (__get_cpuid_count(0xb, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 8 & 0xff) == 1 && (ebx & 0xffff))
+	if (__get_cpuid_count(0xb, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 8 & 0xff) == 1 &&
+	    (ebx & 0xffff))
 		return ebx & 0xffff;
 	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & 1u << 22) &&
 	    __get_cpuid(0x8000001e, &eax, &ebx, &ecx, &edx))
@@ -210,8 +214,8 @@ static void fix_extended_states(struct kvm_cpuid2 *cpuid)
 		remove_leaf(cpuid, 0xd, UINT32_MAX);
 }
 
-static struct kvm_cpuid_entry2 *add_leaf(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index,
-					 uint32_t flags)
+static struct kvm_cpuid_entry2 *add_leaf(struct kvm_cpuid2 *cpuid, uint32_t function,
+					 uint32_t index, uint32_t flags)
 {
 	struct kvm_cpuid_entry2 *entry = &cpuid->entries[cpuid->nent++];
 
@@ -263,8 +267,8 @@ static void set_cache_sharing(struct kvm_cpuid2 *cpuid, const struct machine_top
 	}
 }
 
-static void set_amd_topology(struct kvm_cpuid2 *cpuid, const struct machine_topology *t, uint32_t apic_id,
-			     uint32_t vp)
+static void set_amd_topology(struct kvm_cpuid2 *cpuid, const struct machine_topology *t,
+			     uint32_t apic_id, uint32_t vp)
 {
 	uint32_t thread_bits = bits_for(t->threads_per_core);
 	uint32_t package_bits = thread_bits + bits_for(t->cores_per_socket);
@@ -289,7 +293,8 @@ static bool is_amd(struct kvm_cpuid2 *cpuid)
 {
 	struct kvm_cpuid_entry2 *vendor = cpuid_find(cpuid, 0, 0);
 
-	return vendor && (vendor->ebx == 0x68747541 /* "Auth" */ || vendor->ebx == 0x6f677948 /* "Hygo" */);
+	return vendor &&
+	       (vendor->ebx == 0x68747541 /* "Auth" */ || vendor->ebx == 0x6f677948 /* "Hygo" */);
 }
 
 static void set_topology(struct kvm_cpuid2 *cpuid, const struct machine_topology *t, uint32_t vp)
@@ -300,7 +305,8 @@ static void set_topology(struct kvm_cpuid2 *cpuid, const struct machine_topology
 	struct kvm_cpuid_entry2 *vendor = cpuid_find(cpuid, 0, 0);
 
 	if (entry) {
-		entry->ebx = (entry->ebx & 0xffff) | (1u << package_bits & 0xff) << 16 | apic_id << 24;
+		entry->ebx = (entry->ebx & 0xffff) | (1u << package_bits & 0xff) << 16 |
+			     apic_id << 24;
 		entry->edx = (entry->edx & ~(1u << 28)) | (package_bits ? 1u << 28 : 0);
 	}
 	if (vendor && vendor->eax >= 0xb)
@@ -344,13 +350,15 @@ static void add_hyperv_features(struct kvm_cpuid2 *cpuid, const struct kvm_cpuid
 	struct kvm_cpuid_entry2 *entry = add_leaf(cpuid, 0x40000003, 0, 0);
 
 	entry->eax = hyperv_reg(hyperv, 0x40000003, EAX) &
-		     (HYPERV_ACCESS_RUNTIME | HYPERV_ACCESS_REFERENCE_COUNTER | HYPERV_ACCESS_SYNIC |
-		      HYPERV_ACCESS_TIMERS | HYPERV_ACCESS_APIC | HYPERV_ACCESS_HYPERCALL |
-		      HYPERV_ACCESS_VP_INDEX | HYPERV_ACCESS_RESET | HYPERV_ACCESS_REFERENCE_TSC |
-		      HYPERV_ACCESS_FREQUENCIES);
-	entry->ebx = hyperv_reg(hyperv, 0x40000003, EBX) & (HYPERV_POST_MESSAGES | HYPERV_SIGNAL_EVENTS);
+		     (HYPERV_ACCESS_RUNTIME | HYPERV_ACCESS_REFERENCE_COUNTER |
+		      HYPERV_ACCESS_SYNIC | HYPERV_ACCESS_TIMERS | HYPERV_ACCESS_APIC |
+		      HYPERV_ACCESS_HYPERCALL | HYPERV_ACCESS_VP_INDEX | HYPERV_ACCESS_RESET |
+		      HYPERV_ACCESS_REFERENCE_TSC | HYPERV_ACCESS_FREQUENCIES);
+	entry->ebx = hyperv_reg(hyperv, 0x40000003, EBX) &
+		     (HYPERV_POST_MESSAGES | HYPERV_SIGNAL_EVENTS);
 	entry->edx = hyperv_reg(hyperv, 0x40000003, EDX) &
-		     (HYPERV_XMM_INPUT | HYPERV_FREQUENCIES | HYPERV_CRASH_REGISTERS | HYPERV_DIRECT_TIMERS);
+		     (HYPERV_XMM_INPUT | HYPERV_FREQUENCIES | HYPERV_CRASH_REGISTERS |
+		      HYPERV_DIRECT_TIMERS);
 }
 
 static void add_hyperv(struct kvm_cpuid2 *cpuid, const struct cpuid_config *config)
@@ -383,8 +391,8 @@ static void add_hyperv(struct kvm_cpuid2 *cpuid, const struct cpuid_config *conf
 struct kvm_cpuid2 *cpuid_build(const struct cpuid_config *config, uint32_t vp)
 {
 	const struct kvm_cpuid2 *host = config->host;
-	struct kvm_cpuid2 *cpuid =
-		calloc(1, sizeof(*cpuid) + (host->nent + EXTRA_ENTRIES) * sizeof(cpuid->entries[0]));
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + (host->nent + EXTRA_ENTRIES) *
+								      sizeof(cpuid->entries[0]));
 
 	if (!cpuid)
 		return NULL;

@@ -84,9 +84,10 @@ static uint64_t post_message(struct vcpu *vcpu, uint64_t input, uint64_t gpa)
 }
 
 /*
- * KVM matches signals itself and sends us those it knows no eventfd for. In memory form (not fast) newer
- * KVM has replaced the address by the eight bytes that were there, older KVM has not; an id fits 32 bits
- * with a zero upper byte, so what is a bound id was read already, all else is looked up as an address.
+ * KVM matches signals itself and sends us those it knows no eventfd for. In memory form (not fast)
+ * newer KVM has replaced the address by the eight bytes that were there, older KVM has not; an id
+ * fits 32 bits with a zero upper byte, so what is a bound id was read already, all else is looked
+ * up as an address.
  */
 static uint64_t signal_event(struct vcpu *vcpu, uint64_t input, uint64_t parameter)
 {
@@ -177,8 +178,8 @@ static void report_crash(struct vcpu *vcpu, uint64_t control)
 }
 
 /*
- * KVM's own crash control register has no bit for a message, so guests would not send one: we answer for
- * it ourselves. [linux 6.1 arch/x86/kvm/hyperv.c kvm_hv_msr_set_crash_ctl]
+ * KVM's own crash control register has no bit for a message, so guests would not send one: we
+ * answer for it ourselves. [linux 6.1 arch/x86/kvm/hyperv.c kvm_hv_msr_set_crash_ctl]
  */
 void hyperv_msr_exit(struct vcpu *vcpu)
 {
@@ -214,7 +215,8 @@ void hyperv_vm_init(struct machine *machine)
 	if (machine->kvm.msr_filter && kvm_call(machine->vm_fd, KVM_ENABLE_CAP, &exits) == 0 &&
 	    kvm_call(machine->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) == 0)
 		return;
-	os_log(OS_LOG_INFO, "this KVM cannot pass on the guest's crash message, only its crash registers");
+	os_log(OS_LOG_INFO,
+	       "this KVM cannot pass on the guest's crash message, only its crash registers");
 }
 
 int hyperv_vcpu_init(struct vcpu *vcpu)

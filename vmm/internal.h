@@ -151,7 +151,7 @@ void vcpu_destroy(struct vcpu *vcpu);
 int vcpus_start(struct machine *machine) LIS_MUST_USE;
 /** vcpus_run() - Let all run, unless one of them has asked for the end. */
 void vcpus_run(struct machine *machine);
-/** vcpus_park() - Have all leave the guest; they are out when it returns. Not from a VP's thread. */
+/** vcpus_park() - Have all leave the guest, and wait for it. Not from a VP's thread. */
 void vcpus_park(struct machine *machine);
 /** vcpus_halt() - From a VP's thread: as vcpus_park(), for good, without waiting. */
 void vcpus_halt(struct machine *machine);
@@ -179,7 +179,8 @@ void hyperv_crash_exit(struct vcpu *vcpu);
 int kvm_partition_init(struct machine *machine) LIS_MUST_USE;
 /** kvm_partition_fini() - Undo it; runs the loop until nothing is in flight. */
 void kvm_partition_fini(struct machine *machine);
-/** kvm_partition_connect() - Tie it to a fresh KVM machine: routes, irqfds, signals. Return: negative errno. */
+/** kvm_partition_connect() - Tie it to a fresh KVM machine: routes, irqfds, signals. Return:
+ * negative errno. */
 int kvm_partition_connect(struct machine *machine) LIS_MUST_USE;
 /** kvm_partition_reset() - Forget all messages and pages. */
 void kvm_partition_reset(struct machine *machine);

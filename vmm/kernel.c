@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Kernel images. Source: [linux 6.1 Documentation/x86/boot.rst], 64-bit boot protocol; System V ABI for ELF,
- * whose entry in a vmlinux takes the same registers and boot parameters.
+ * Kernel images. Source: [linux 6.1 Documentation/x86/boot.rst], 64-bit boot protocol; System V ABI
+ * for ELF, whose entry in a vmlinux takes the same registers and boot parameters.
  */
 #include "vmm/kernel.h"
 
@@ -47,7 +47,8 @@ static int read_header(const struct boot_file *file, struct setup_header *header
 	if (header->boot_flag != BOOT_FLAG || header->header != HEADER_MAGIC)
 		return no_kernel(file);
 	if (header->version < PROTOCOL_MIN)
-		return boot_file_fail(file, -LIS_FORMAT, "too old a kernel: needs Linux 3.8 or newer");
+		return boot_file_fail(file, -LIS_FORMAT,
+				      "too old a kernel: needs Linux 3.8 or newer");
 	if (!(header->xloadflags & XLF_KERNEL_64))
 		return boot_file_fail(file, -LIS_FORMAT, "not a 64-bit kernel");
 	if (!(header->loadflags & LOADED_HIGH))
@@ -63,14 +64,14 @@ static int load_bzimage(const struct partition *partition, const struct memory_m
 			const struct boot_file *file, struct kernel *kernel)
 {
 	struct setup_header *header = &kernel->header;
-	uint64_t offset, bytes, memory_bytes, gpa;
+	uint64_t setup_sectors, offset, bytes, memory_bytes, gpa;
 	void *to;
 	int err = read_header(file, header);
 
 	if (err)
 		return err;
-	offset = (uint64_t)((header->setup_sects ? header->setup_sects : SETUP_SECTORS_DEFAULT) + 1) *
-		 SECTOR_BYTES;
+	setup_sectors = header->setup_sects ? header->setup_sects : SETUP_SECTORS_DEFAULT;
+	offset = (setup_sectors + 1) * SECTOR_BYTES;
 	if (offset >= file->bytes)
 		return boot_file_fail(file, -LIS_FORMAT, "is cut off");
 	bytes = file->bytes - offset;
@@ -78,7 +79,7 @@ static int load_bzimage(const struct partition *partition, const struct memory_m
 	gpa = header->pref_address;
 	if (gpa < MIB || gpa > MEMORY_LOW_END || gpa % HV_PAGE_BYTES)
 		return boot_file_fail(file, -LIS_FORMAT, "wants an impossible address");
-	/* There may not be that much memory; a relocatable kernel is content with any start above 1 MiB. */
+	/* In little memory: a relocatable kernel is content with any start above 1 MiB. */
 	if (gpa + memory_bytes > map->low_bytes && header->relocatable_kernel)
 		gpa = header->kernel_alignment > MIB ? header->kernel_alignment : MIB;
 	to = partition_hva(partition, GPA(gpa), bytes);
@@ -105,15 +106,15 @@ static int load_segment(const struct partition *partition, const struct boot_fil
 	return boot_file_read(file, segment->p_offset, to, segment->p_filesz);
 }
 
-static int load_elf(const struct partition *partition, const struct boot_file *file, const Elf64_Ehdr *elf,
-		    struct kernel *kernel)
+static int load_elf(const struct partition *partition, const struct boot_file *file,
+		    const Elf64_Ehdr *elf, struct kernel *kernel)
 {
 	Elf64_Phdr segments[ELF_SEGMENTS_MAX];
 	int err;
 
-	if (elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_machine != EM_X86_64 || elf->e_type != ET_EXEC ||
-	    elf->e_phentsize != sizeof(segments[0]) || elf->e_phnum == 0 ||
-	    elf->e_phnum > ELF_SEGMENTS_MAX)
+	if (elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_machine != EM_X86_64 ||
+	    elf->e_type != ET_EXEC || elf->e_phentsize != sizeof(segments[0]) ||
+	    elf->e_phnum == 0 || elf->e_phnum > ELF_SEGMENTS_MAX)
 		return no_kernel(file);
 	err = boot_file_read(file, elf->e_phoff, segments, elf->e_phnum * sizeof(segments[0]));
 	for (uint32_t i = 0; i < elf->e_phnum && !err; i++)
@@ -132,8 +133,8 @@ static int load_elf(const struct partition *partition, const struct boot_file *f
 	return 0;
 }
 
-int kernel_load(const struct partition *partition, const struct memory_map *map, const struct boot_file *file,
-		struct kernel *out_kernel)
+int kernel_load(const struct partition *partition, const struct memory_map *map,
+		const struct boot_file *file, struct kernel *out_kernel)
 {
 	struct kernel kernel = { 0 };
 	Elf64_Ehdr elf;

@@ -58,13 +58,13 @@ static int open_device(char *error, size_t error_bytes)
 	case EACCES:
 	case EPERM:
 		snprintf(error, error_bytes,
-			 "/dev/kvm: permission denied; join its group (usually: adduser USER kvm) or run as root");
+			 "/dev/kvm: permission denied; join its group (adduser USER kvm)");
 		return -LIS_DENIED;
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
 		snprintf(error, error_bytes,
-			 "/dev/kvm: not there; load kvm-intel or kvm-amd, or run this under tools/kvmbox");
+			 "/dev/kvm: not there; modprobe kvm-intel or kvm-amd, or use tools/kvmbox");
 		return -LIS_NOTFOUND;
 	default:
 		snprintf(error, error_bytes, "/dev/kvm: %s", strerror(errno));
@@ -84,7 +84,8 @@ static int check_needed(int fd, char *error, size_t error_bytes)
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (has(fd, needed[i].capability))
 			continue;
-		snprintf(error, error_bytes, "this machine's /dev/kvm lacks %s; run this under tools/kvmbox",
+		snprintf(error, error_bytes,
+			 "this machine's /dev/kvm lacks %s; run this under tools/kvmbox",
 			 needed[i].name);
 		return -LIS_UNSUPPORTED;
 	}
@@ -105,7 +106,7 @@ static struct kvm_cpuid2 *read_cpuid(int fd, unsigned long request, uint32_t ent
 	return cpuid;
 }
 
-/* Hyper-V's leaves: of the system, or, before Linux 5.11, of a vCPU of a machine made for asking. */
+/* Hyper-V's leaves: of the system, or, before Linux 5.11, of a vCPU made for asking. */
 static struct kvm_cpuid2 *read_hyperv_cpuid(int fd)
 {
 	struct kvm_cpuid2 *cpuid = NULL;

@@ -41,7 +41,8 @@ int kvm_set_msr(int vcpu_fd, uint32_t index, uint64_t value);
 
 #define KVM_MSRS_MAX 8u
 
-/** kvm_get_msrs() - Read @count (at most KVM_MSRS_MAX) registers from @first on. Return: 0, negative errno. */
+/** kvm_get_msrs() - Read @count (at most KVM_MSRS_MAX) registers from @first on. Return: 0,
+ * negative errno. */
 int kvm_get_msrs(int vcpu_fd, uint32_t first, uint32_t count, uint64_t *out_values) LIS_MUST_USE;
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The partition that VSPs see, on KVM. Interrupts go through one irqfd for each VP, whose GSI is routed
- * to SINT 2; its resample eventfd tells when the guest ended an interrupt or a message. That eventfd is
- * only read while messages wait, so event interrupts cost no wake-up here.
+ * The partition that VSPs see, on KVM. Interrupts go through one irqfd for each VP, whose GSI is
+ * routed to SINT 2; its resample eventfd tells when the guest ended an interrupt or a message. That
+ * eventfd is only read while messages wait, so event interrupts cost no wake-up here.
  *
  * Threads: messages belong to the machine's loop; event flags to anyone; signals are under a lock.
  */
@@ -56,7 +56,8 @@ static void deliver(struct vcpu *vcpu)
 
 static void on_resample(struct io_op *op, int32_t result)
 {
-	struct vcpu *vcpu = (struct vcpu *)(void *)((char *)op - offsetof(struct vcpu, resample_read));
+	struct vcpu *vcpu =
+		(struct vcpu *)(void *)((char *)op - offsetof(struct vcpu, resample_read));
 
 	vcpu->resample_reading = false;
 	if (result < 0 && result != -EINTR && result != -EAGAIN)
@@ -66,7 +67,8 @@ static void on_resample(struct io_op *op, int32_t result)
 
 static void on_synic_call(struct io_call *call)
 {
-	struct vcpu *vcpu = (struct vcpu *)(void *)((char *)call - offsetof(struct vcpu, synic_call));
+	struct vcpu *vcpu =
+		(struct vcpu *)(void *)((char *)call - offsetof(struct vcpu, synic_call));
 
 	atomic_store(&vcpu->synic_called, false);
 	deliver(vcpu);
@@ -245,23 +247,27 @@ static void add_route(struct kvm_irq_routing *routing, const struct kvm_irq_rout
 
 static void add_pin(struct kvm_irq_routing *routing, uint32_t gsi, uint32_t chip, uint32_t pin)
 {
-	add_route(routing, &(struct kvm_irq_routing_entry){
-		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = { .irqchip = chip, .pin = pin },
-	});
+	struct kvm_irq_routing_entry entry = { .gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP };
+
+	entry.u.irqchip.irqchip = chip;
+	entry.u.irqchip.pin = pin;
+	add_route(routing, &entry);
 }
 
-/* Pins of the interrupt controllers as on a PC (the timer is on pin 2 of the I/O APIC), SINTs after. */
+/* Pins as on a PC (the timer is on pin 2 of the I/O APIC), then the SINTs. */
 static int set_routes(struct machine *machine)
 {
 	uint32_t entries = 16 + GSI_IOAPIC_PINS + machine->cpus;
-	struct kvm_irq_routing *routing = calloc(1, sizeof(*routing) + entries * sizeof(routing->entries[0]));
+	struct kvm_irq_routing *routing =
+		calloc(1, sizeof(*routing) + entries * sizeof(routing->entries[0]));
 	int err;
 
 	if (!routing)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < 16; i++)
 		if (i != 2)
-			add_pin(routing, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, i % 8);
+			add_pin(routing, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+				i % 8);
 	for (uint32_t i = 0; i < GSI_IOAPIC_PINS; i++)
 		if (i != 2)
 			add_pin(routing, i, KVM_IRQCHIP_IOAPIC, i ? i : 2);
@@ -290,7 +296,8 @@ int kvm_partition_connect(struct machine *machine)
 		err = kvm_call(machine->vm_fd, KVM_IRQFD, &irqfd);
 	}
 	pthread_mutex_lock(&machine->signal_lock);
-	for (struct signal_binding *binding = machine->signals; binding && !err; binding = binding->next)
+	for (struct signal_binding *binding = machine->signals; binding && !err;
+	     binding = binding->next)
 		err = kvm_bind(machine, binding, 0);
 	pthread_mutex_unlock(&machine->signal_lock);
 	return err;

@@ -2,8 +2,8 @@
 /*
  * The machine: puts the parts together, starts and stops them, tells the owner what happens.
  *
- * The state is the loop's. VPs' threads leave requests in a word and queue one call; the call sees to it
- * that all VPs are parked before the owner hears of an end.
+ * The state is the loop's. VPs' threads leave requests in a word and queue one call; the call sees
+ * to it that all VPs are parked before the owner hears of an end.
  */
 #include "vmm/machine.h"
 
@@ -72,7 +72,8 @@ static void put_output(struct machine *machine)
 	const uint8_t *data;
 	size_t bytes;
 
-	while (!machine->output_blocked && (bytes = serial_output_peek(&machine->serial, &data)) > 0) {
+	while (!machine->output_blocked &&
+	       (bytes = serial_output_peek(&machine->serial, &data)) > 0) {
 		size_t taken = bytes;
 
 		if (machine->console.output)
@@ -131,7 +132,7 @@ static void tell_crash(struct machine *machine)
 	machine->crash_pending = false;
 	pthread_mutex_unlock(&machine->crash_lock);
 	event.crash.message = message;
-	/* A guest may write its registers as often as it likes; the owner hears of the first few. */
+	/* A guest may write its registers without end; the owner hears of the first few. */
 	if (++machine->crashes - machine->crashes_at_start <= CRASHES_TOLD_MAX)
 		tell(machine, &event);
 }
@@ -236,7 +237,8 @@ static int load(struct machine *machine, struct boot_entry *out_entry, char *err
 
 	if (err)
 		return err;
-	err = acpi_write(&acpi, partition_hva(&machine->partition, GPA(ACPI_AREA_GPA), ACPI_AREA_BYTES));
+	err = acpi_write(&acpi,
+			 partition_hva(&machine->partition, GPA(ACPI_AREA_GPA), ACPI_AREA_BYTES));
 	if (err)
 		snprintf(error, MACHINE_ERROR_BYTES, "%u processors: their ACPI table does not fit",
 			 machine->cpus);
@@ -296,8 +298,9 @@ static int fit_host(struct machine *machine, char *error)
 	if (err)
 		return err;
 	if (machine->cpus > machine->kvm.cpus_max) {
-		snprintf(error, MACHINE_ERROR_BYTES, "%u processors: this machine's KVM takes %u at most",
-			 machine->cpus, machine->kvm.cpus_max);
+		snprintf(error, MACHINE_ERROR_BYTES,
+			 "%u processors: this machine's KVM takes %u at most", machine->cpus,
+			 machine->kvm.cpus_max);
 		return -LIS_UNSUPPORTED;
 	}
 	err = cpuid_topology(&machine->topology, machine->cpus, cpuid_host_threads_per_core());
@@ -460,7 +463,7 @@ void machine_power_button(struct machine *machine)
 
 int machine_nmi(struct machine *machine)
 {
-	/* As a message from a device: unlike KVM_NMI it need not wait for the processor to leave. */
+	/* As a device's message: unlike KVM_NMI it need not wait for the processor to leave. */
 	struct kvm_msi nmi = { .address_lo = MSI_ADDRESS, .data = MSI_DATA_NMI };
 
 	if (machine->state == MACHINE_STOPPED)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A virtual machine on KVM that looks like Hyper-V to its guest: memory, virtual processors, Hyper-V's
- * interface, ACPI, direct boot of a Linux kernel, a serial console. It carries no VMBus: hand
- * machine_partition() to vmbus_host_create().
+ * A virtual machine on KVM that looks like Hyper-V to its guest: memory, virtual processors,
+ * Hyper-V's interface, ACPI, direct boot of a Linux kernel, a serial console. It carries no VMBus:
+ * hand machine_partition() to vmbus_host_create().
  *
  * Threads: one for each virtual processor, private to the machine. Everything else belongs to the
  * loop in the configuration; all functions here are for that loop's thread (or before it runs), and
@@ -33,7 +33,8 @@ struct machine_topology {
 };
 
 enum machine_state {
-	MACHINE_STOPPED, /* ready to start; also after power-off, a reset request and machine_stop() */
+	MACHINE_STOPPED, /* ready to start; also after power-off, a reset request and machine_stop()
+			  */
 	MACHINE_RUNNING,
 	MACHINE_PAUSED,
 };
@@ -60,7 +61,8 @@ struct machine_crash {
 	uint32_t vp;
 	uint64_t parameters[5];
 	uint64_t control;
-	const char *message;   /* the guest's own text, any bytes, not terminated; "" where it gave none */
+	const char *message; /* the guest's own text, any bytes, not terminated; "" where it gave
+				none */
 	size_t message_bytes;
 };
 
@@ -119,7 +121,7 @@ struct partition *machine_partition(struct machine *machine);
 /** machine_state() - What it is doing now. */
 enum machine_state machine_state(const struct machine *machine);
 
-/** machine_start() - Let a stopped machine run. Return: 0, -LIS_INVALID (not stopped), -LIS_NOMEM. */
+/** machine_start() - Let a stopped machine run. Return: 0, -LIS_INVALID (is not), -LIS_NOMEM. */
 int machine_start(struct machine *machine) LIS_MUST_USE;
 
 /**
@@ -150,15 +152,16 @@ void machine_stop(struct machine *machine);
 int machine_reset(struct machine *machine, char error[MACHINE_ERROR_BYTES]) LIS_MUST_USE;
 
 /**
- * machine_reference_time_100ns() - The partition's reference counter, as the guest would read it now
- * (HV_X64_MSR_TIME_REF_COUNT, the reference TSC page). Time synchronization pairs it with the wall clock.
+ * machine_reference_time_100ns() - The partition's reference counter, as the guest would read it
+ * now (HV_X64_MSR_TIME_REF_COUNT, the reference TSC page). Time synchronization pairs it with the
+ * wall clock.
  */
 uint64_t machine_reference_time_100ns(const struct machine *machine);
 
 /** machine_power_button() - Press the power button: ACPI's way to ask for an orderly power-off. */
 void machine_power_button(struct machine *machine);
 
-/** machine_nmi() - Send a non-maskable interrupt to processor 0. Return: 0, -LIS_INVALID (stopped). */
+/** machine_nmi() - Send processor 0 an NMI. Return: 0, -LIS_INVALID (stopped). */
 int machine_nmi(struct machine *machine) LIS_MUST_USE;
 
 /**

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* Guest memory: one memfd, mapped once for each slot. Pages come into being when they are touched. */
+/* Guest memory: one memfd, mapped once for each slot. A page comes into being when touched. */
 #include "vmm/memory.h"
 
 #include <errno.h>
@@ -16,8 +16,8 @@
 #define GIB (1ull << 30)
 
 /*
- * The window above the RAM: a quarter of the address space, at most 64 GiB, kept clear of the top 1/32,
- * where AMD processors of 40 bits have a hole. [policy]
+ * The window above the RAM: a quarter of the address space, at most 64 GiB, kept clear of the top
+ * 1/32, where AMD processors of 40 bits have a hole. [policy]
  */
 static void place_high_window(struct memory_map *map, uint32_t physical_bits)
 {
@@ -44,10 +44,10 @@ int memory_map_init(struct memory_map *out_map, uint64_t bytes, uint32_t physica
 	map.high_bytes = bytes - map.low_bytes;
 	place_high_window(&map, physical_bits);
 	if (map.high_bytes > map.mmio_high_start - MEMORY_HIGH_START) {
+		bytes = map.mmio_high_start - MEMORY_HIGH_START + MEMORY_LOW_END;
 		snprintf(error, error_bytes,
-			 "memory: this processor's addresses have %u bits, which leaves room for %llu MiB at most",
-			 physical_bits,
-			 (unsigned long long)(map.mmio_high_start - MEMORY_HIGH_START + MEMORY_LOW_END) / MIB);
+			 "memory: %llu MiB at most, as this processor's addresses have %u bits",
+			 (unsigned long long)(bytes / MIB), physical_bits);
 		return -LIS_INVALID;
 	}
 	*out_map = map;
@@ -65,12 +65,14 @@ static int check_host(uint64_t bytes, char *error, size_t error_bytes)
 	have = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 	if (bytes <= have)
 		return 0;
-	snprintf(error, error_bytes, "memory: %llu MiB cannot be had, this machine has %llu MiB in all",
+	snprintf(error, error_bytes,
+		 "memory: %llu MiB cannot be had, this machine has %llu MiB in all",
 		 (unsigned long long)(bytes / MIB), (unsigned long long)(have / MIB));
 	return -LIS_NOMEM;
 }
 
-static int map_slot(struct partition *partition, uint64_t gpa, uint64_t bytes, int fd, uint64_t offset)
+static int map_slot(struct partition *partition, uint64_t gpa, uint64_t bytes, int fd,
+		    uint64_t offset)
 {
 	void *hva = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 			 (off_t)offset);

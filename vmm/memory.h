@@ -33,7 +33,8 @@ struct memory_map {
  * memory_map_init() - Lay out an address space.
  * @bytes: RAM, whole MiB
  * @physical_bits: of the processor, 32 to 52
- * Return: 0, -LIS_INVALID (too little, too much for the processor, no whole MiB; @error says which).
+ * Return: 0, -LIS_INVALID (too little, too much for the processor, no whole MiB; @error says
+ * which).
  */
 int memory_map_init(struct memory_map *out_map, uint64_t bytes, uint32_t physical_bits, char *error,
 		    size_t error_bytes) LIS_MUST_USE;

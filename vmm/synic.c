@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Message slots and event flags. A slot is the guest's as soon as its type is not zero; until then it
- * is ours. Whatever the guest writes there at other times costs it a message, nothing else.
+ * Message slots and event flags. A slot is the guest's as soon as its type is not zero; until then
+ * it is ours. Whatever the guest writes there at other times costs it a message, nothing else.
  */
 #include "vmm/synic.h"
 
@@ -49,7 +49,7 @@ void synic_reset(struct synic *synic)
 {
 	pthread_mutex_lock(&synic->lock);
 	drop_waiting(synic);
-	/* KVM turns the controller on when it makes it, and so does Hyper-V. Source: [openvmm virt_kvm] */
+	/* On from the start, as with KVM and Hyper-V. Source: [openvmm virt_kvm] */
 	synic->control = SYNIC_CONTROL_ENABLE;
 	synic->event_page = synic->message_page = 0;
 	synic->message_slot = NULL;
@@ -89,7 +89,8 @@ bool synic_set_registers(struct synic *synic, const struct partition *partition,
 	if (!(control & SYNIC_CONTROL_ENABLE))
 		events = messages = NULL;
 	synic->event_flags =
-		events ? (uint64_t *)(void *)(events + VMBUS_MESSAGE_SINT * EVENT_FLAGS_BYTES) : NULL;
+		events ? (uint64_t *)(void *)(events + VMBUS_MESSAGE_SINT * EVENT_FLAGS_BYTES)
+		       : NULL;
 	synic->message_slot =
 		messages ? (struct synic_message *)(void *)messages + VMBUS_MESSAGE_SINT : NULL;
 	if (!messages)
@@ -133,9 +134,9 @@ int synic_post(struct synic *synic, const void *payload, size_t payload_bytes)
 }
 
 /*
- * Is the slot ours? If not, leave the pending flag, and look again: the guest clears the type first and
- * looks for the flag then, so one of us sees the other. The barrier pairs with the guest's between the
- * two (Linux: vmbus_signal_eom()).
+ * Is the slot ours? If not, leave the pending flag, and look again: the guest clears the type first
+ * and looks for the flag then, so one of us sees the other. The barrier pairs with the guest's
+ * between the two (Linux: vmbus_signal_eom()).
  */
 static bool slot_free(struct synic_message *slot)
 {
@@ -183,15 +184,15 @@ enum synic_delivery synic_deliver(struct synic *synic, bool *out_written)
 bool synic_set_event_flag(struct synic *synic, uint32_t flag)
 {
 	uint64_t bit = 1ull << (flag % 64);
-	bool was_clear = false;
+	uint64_t before = bit;
 
 	if (flag >= VMBUS_EVENT_FLAGS)
 		return false;
 	pthread_mutex_lock(&synic->lock);
 	if (synic->event_flags)
-		was_clear = !(__atomic_fetch_or(&synic->event_flags[flag / 64], bit, __ATOMIC_SEQ_CST) & bit);
+		before = __atomic_fetch_or(&synic->event_flags[flag / 64], bit, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&synic->lock);
-	return was_clear;
+	return !(before & bit);
 }
 
 size_t synic_waiting(struct synic *synic)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Hyper-V's synthetic interrupt controller as the host sees it: where a VP has its message and event
- * pages, messages that wait for a free slot, event flags. Knows memory, not KVM.
+ * Hyper-V's synthetic interrupt controller as the host sees it: where a VP has its message and
+ * event pages, messages that wait for a free slot, event flags. Knows memory, not KVM.
  *
- * The registers are written by the VP's thread, messages by the bus' thread, event flags by any: all
- * under the VP's lock, so that no page is touched after the guest took it back.
+ * The registers are written by the VP's thread, messages by the bus' thread, event flags by any:
+ * all under the VP's lock, so that no page is touched after the guest took it back.
  */
 #ifndef OPENLIS_VMM_SYNIC_H
 #define OPENLIS_VMM_SYNIC_H
@@ -76,7 +76,8 @@ int synic_post(struct synic *synic, const void *payload, size_t payload_bytes) L
 
 enum synic_delivery {
 	SYNIC_IDLE,    /* nothing waits */
-	SYNIC_BLOCKED, /* messages wait for the guest, which tells by an end of message or interrupt */
+	SYNIC_BLOCKED, /* messages wait for the guest, which tells by an end of message or interrupt
+			*/
 };
 
 /**

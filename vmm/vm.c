@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The KVM machine: memory slots, interrupt controllers, timer, clock, coalesced ports. Made anew for every
- * reset.
+ * The KVM machine: memory slots, interrupt controllers, timer, clock, coalesced ports. Made anew
+ * for every reset.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -57,13 +57,15 @@ static int set_chipset(struct machine *machine)
 
 /*
  * Ports that are written often and answer nothing: KVM keeps the writes until something else makes
- * the guest leave. For the serial port's data that is right as drivers look at its status after each batch.
+ * the guest leave. For the serial port's data that is right as drivers look at its status after
+ * each batch.
  */
 static void coalesce_ports(struct machine *machine)
 {
 	static const uint16_t ports[] = { SERIAL_COM1_PORT, DELAY_PORT };
 	struct kvm_run *run = machine->vcpus[0].run;
-	int page = kvm_call(machine->kvm.fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)KVM_CAP_COALESCED_MMIO);
+	int page = kvm_call(machine->kvm.fd, KVM_CHECK_EXTENSION,
+			    (void *)(uintptr_t)KVM_CAP_COALESCED_MMIO);
 
 	if (!machine->kvm.coalesced_ports || page <= 0 ||
 	    machine->kvm.run_bytes < (size_t)(page + 1) * HV_PAGE_BYTES)
@@ -87,7 +89,8 @@ void vm_drain_ports(struct machine *machine)
 		return;
 	pthread_mutex_lock(&machine->coalesced_lock);
 	while (ring->first != os_load_acquire(ring->last)) {
-		const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[ring->first % entries];
+		const struct kvm_coalesced_mmio *write =
+			&ring->coalesced_mmio[ring->first % entries];
 
 		if (write->pio == 1)
 			ports_write(&machine->ports, (uint16_t)write->phys_addr, 1, write->data[0]);
@@ -109,13 +112,15 @@ static int create_vcpus(struct machine *machine, const struct boot_entry *entry,
 	}
 	err = vcpu_set_boot_state(&machine->vcpus[0], entry);
 	if (err < 0) {
-		snprintf(error, error_bytes, "processor 0: KVM refuses its registers: %s", strerror(-err));
+		snprintf(error, error_bytes, "processor 0: KVM refuses its registers: %s",
+			 strerror(-err));
 		return lis_error_from_errno(-err);
 	}
 	return 0;
 }
 
-int vm_create(struct machine *machine, const struct boot_entry *entry, char *error, size_t error_bytes)
+int vm_create(struct machine *machine, const struct boot_entry *entry, char *error,
+	      size_t error_bytes)
 {
 	const char *step = "create a machine";
 	int err;
@@ -162,8 +167,8 @@ void vm_destroy(struct machine *machine)
 }
 
 /*
- * Hyper-V's reference time stands still with the machine. KVM derives it, also in the reference TSC page
- * of the guest, from its clock; the TSC itself runs on, which only the page's reader sees.
+ * Hyper-V's reference time stands still with the machine. KVM derives it, also in the reference TSC
+ * page of the guest, from its clock; the TSC itself runs on, which only the page's reader sees.
  */
 void vm_clock_stop(struct machine *machine)
 {

@@ -29,8 +29,9 @@ uint32_t ports_read(const struct ports *ports, uint16_t port, uint32_t bytes)
 
 	for (uint32_t i = 0; i < bytes; i++) {
 		const struct port_device *device = device_at(ports, port + i, bytes);
-		uint32_t byte = device ? device->read(device->owner, (uint16_t)(port + i - device->first)) :
-					 0xff;
+		uint32_t byte = device ? device->read(device->owner,
+						      (uint16_t)(port + i - device->first))
+				       : 0xff;
 
 		value |= byte << (8 * i);
 	}

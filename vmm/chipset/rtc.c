@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The CMOS clock. Time is read from the host when the guest asks, so there is no update in progress to
- * be seen: a guest that waits for the bit sees it never set. A guest may set the clock; it keeps the
- * difference until the VMM ends.
+ * The CMOS clock. Time is read from the host when the guest asks, so there is no update in progress
+ * to be seen: a guest that waits for the bit sees it never set. A guest may set the clock; it keeps
+ * the difference until the VMM ends.
  *
  * Source: Motorola MC146818A data sheet; the century's byte from ACPI 6.4, 5.2.9 (FADT, CENTURY).
  */
@@ -130,7 +130,8 @@ static void adopt(struct rtc *rtc)
 		.tm_hour = decode_hour(rtc, memory[RTC_HOURS]),
 		.tm_mday = decode(rtc, memory[RTC_DAY]),
 		.tm_mon = decode(rtc, memory[RTC_MONTH]) - 1,
-		.tm_year = decode(rtc, memory[RTC_CENTURY]) * 100 + decode(rtc, memory[RTC_YEAR]) - 1900,
+		.tm_year = decode(rtc, memory[RTC_CENTURY]) * 100 + decode(rtc, memory[RTC_YEAR]) -
+			   1900,
 	};
 
 	rtc->offset_s = (int64_t)timegm(&tm) - (int64_t)rtc->now_s();
@@ -196,6 +197,7 @@ void rtc_write(void *owner, uint16_t offset, uint8_t value)
 	if (offset)
 		write_data(rtc, value);
 	else
-		rtc->index = value & (RTC_BYTES - 1); /* bit 7 masks NMIs; here they cannot be masked */
+		/* Bit 7 masks NMIs; here they cannot be masked. */
+		rtc->index = value & (RTC_BYTES - 1);
 	pthread_mutex_unlock(&rtc->lock);
 }

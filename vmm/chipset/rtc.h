@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* The CMOS clock: tells the host's time in UTC, remembers its other bytes. No alarms, no interrupts. */
+/* The CMOS clock: the host's time in UTC, and memory. No alarms, no interrupts. */
 #ifndef OPENLIS_VMM_CHIPSET_RTC_H
 #define OPENLIS_VMM_CHIPSET_RTC_H
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * A 16550A serial port. Every byte written is gone to the output buffer at once, so the transmitter is
- * empty as long as that has room for a full FIFO. The input buffer is the receiver's FIFO.
+ * A 16550A serial port. Every byte written is gone to the output buffer at once, so the transmitter
+ * is empty as long as that has room for a full FIFO. The input buffer is the receiver's FIFO.
  *
- * All registers are under the lock. The reader of the output owns output_tail; it publishes under the
- * lock as well, but reads the bytes without it, since the writer never touches what is filled.
+ * All registers are under the lock. The reader of the output owns output_tail; it publishes under
+ * the lock as well, but reads the bytes without it, since the writer never touches what is filled.
  *
  * Source: National Semiconductor PC16550D data sheet; [linux 6.1 include/uapi/linux/serial_reg.h].
  */
@@ -172,7 +172,7 @@ static uint8_t line_status(const struct serial *serial)
 	return status;
 }
 
-/* In loopback the modem's outputs are its inputs; else a modem that is always ready is connected. */
+/* In loopback the modem's outputs are its inputs; else a modem is there, always ready. */
 static uint8_t modem_status(const struct serial *serial)
 {
 	uint8_t control = serial->modem_control, status = 0;

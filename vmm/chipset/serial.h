@@ -23,7 +23,7 @@ struct serial_ops {
 	void (*interrupt)(void *owner, bool level);
 	/** @output_waiting: there is output where there was none. Any thread; lock held. */
 	void (*output_waiting)(void *owner);
-	/** @input_room: all input is taken, after serial_input() was short. Any thread; lock held. */
+	/** @input_room: all input is taken, after serial_input() was short. As above. */
 	void (*input_room)(void *owner);
 	void *owner;
 };

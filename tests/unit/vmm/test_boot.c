@@ -168,7 +168,8 @@ static void the_command_line_is_where_the_header_says(void **state)
 
 	config.cmdline = "console=ttyS0";
 	assert_int_equal(load(), 0);
-	assert_string_equal(partition_hva(&partition, GPA(params()->hdr.cmd_line_ptr), 100), config.cmdline);
+	assert_string_equal(partition_hva(&partition, GPA(params()->hdr.cmd_line_ptr), 100),
+			    config.cmdline);
 	memset(line, 'x', 2047);
 	config.cmdline = line;
 	assert_int_equal(load(), 0);
@@ -234,7 +235,8 @@ static void bad_files_are_refused_by_name_and_reason(void **state)
 	write_file(kernel_path, "MZ", 2);
 	assert_int_equal(boot_load(&partition, &config, &entry, error, sizeof(error)), -LIS_FORMAT);
 	unlink(kernel_path);
-	assert_int_equal(boot_load(&partition, &config, &entry, error, sizeof(error)), -LIS_NOTFOUND);
+	assert_int_equal(boot_load(&partition, &config, &entry, error, sizeof(error)),
+			 -LIS_NOTFOUND);
 	assert_non_null(strstr(error, kernel_path));
 	config.kernel_path = folder;
 	assert_int_equal(boot_load(&partition, &config, &entry, error, sizeof(error)), -LIS_FORMAT);
@@ -271,8 +273,11 @@ static void make_elf(void)
 	elf.head.e_phentsize = sizeof(elf.segments[0]);
 	elf.head.e_phnum = 2;
 	elf.segments[0] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_paddr = UINT64_MAX, .p_memsz = 1 };
-	elf.segments[1] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_paddr = 16 * MIB, .p_filesz = 100,
-					.p_memsz = MIB, .p_offset = offsetof(__typeof__(elf), text) };
+	elf.segments[1] = (Elf64_Phdr){ .p_type = PT_LOAD,
+					.p_paddr = 16 * MIB,
+					.p_filesz = 100,
+					.p_memsz = MIB,
+					.p_offset = offsetof(__typeof__(elf), text) };
 	memset(elf.text, 't', sizeof(elf.text));
 }
 
@@ -294,7 +299,8 @@ static void an_elf_kernel_starts_at_its_entry_with_a_header_made_up(void **state
 
 static void an_elf_file_cannot_write_where_it_should_not(void **state)
 {
-	static const uint64_t addresses[] = { 0, 0xf0000, 64ull * MIB - 10, 1ull << 32, UINT64_MAX - 10 };
+	static const uint64_t addresses[] = { 0, 0xf0000, 64ull * MIB - 10, 1ull << 32,
+					      UINT64_MAX - 10 };
 
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
 		make_elf();

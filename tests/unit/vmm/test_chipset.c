@@ -56,8 +56,12 @@ static void single_byte_devices_ignore_wide_accesses(void **state)
 	struct ports ports = { 0 };
 
 	bytes[0] = 7;
-	ports_add(&ports, &(struct port_device){ .first = 0xcf9, .count = 1, .read = read_byte,
-						 .write = write_byte, .owner = bytes, .single_bytes = true });
+	ports_add(&ports, &(struct port_device){ .first = 0xcf9,
+						 .count = 1,
+						 .read = read_byte,
+						 .write = write_byte,
+						 .owner = bytes,
+						 .single_bytes = true });
 	ports_write(&ports, 0xcf8, 4, 0x00000600);
 	assert_int_equal(bytes[0], 7);
 	assert_int_equal(ports_read(&ports, 0xcf8, 4), 0xffffffff);

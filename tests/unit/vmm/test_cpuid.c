@@ -21,15 +21,20 @@ static struct kvm_cpuid_entry2 *add(struct kvm_cpuid2 *cpuid, uint32_t function,
 	struct kvm_cpuid_entry2 *entry = &cpuid->entries[cpuid->nent++];
 
 	assert_true(cpuid->nent <= LEAVES_MAX);
-	*entry = (struct kvm_cpuid_entry2){ .function = function, .index = index,
+	*entry = (struct kvm_cpuid_entry2){ .function = function,
+					    .index = index,
 					    .flags = index ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-					    .eax = regs[0], .ebx = regs[1], .ecx = regs[2], .edx = regs[3] };
+					    .eax = regs[0],
+					    .ebx = regs[1],
+					    .ecx = regs[2],
+					    .edx = regs[3] };
 	if (function == 0xd || function == 7 || function == 4 || function == 0xb)
 		entry->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 	return entry;
 }
 
-#define ADD(cpuid, function, index, ...) add(cpuid, function, index, (const uint32_t[4]){ __VA_ARGS__ })
+#define ADD(cpuid, function, index, ...)                                                           \
+	add(cpuid, function, index, (const uint32_t[4]){ __VA_ARGS__ })
 
 static int setup(void **state)
 {
@@ -37,7 +42,8 @@ static int setup(void **state)
 	hyperv = calloc(1, sizeof(*hyperv) + LEAVES_MAX * sizeof(host->entries[0]));
 	ADD(host, 0, 0, 0x1f, 0x756e6547, 0x6c65746e, 0x49656e69);
 	/* FMA, x2APIC, XSAVE, OSXSAVE, AVX, F16C, VMX */
-	ADD(host, 1, 0, 0x806c1, 0x12345678, 1u << 5 | 1u << 12 | 1u << 21 | 7u << 26 | 1u << 29, 0x0f8bfbff);
+	ADD(host, 1, 0, 0x806c1, 0x12345678, 1u << 5 | 1u << 12 | 1u << 21 | 7u << 26 | 1u << 29,
+	    0x0f8bfbff);
 	ADD(host, 4, 0, 0x121, 0, 0, 0);
 	ADD(host, 4, 1, 0x163, 0, 0, 0);
 	ADD(host, 7, 0, 1, 1u << 5 | 1u << 16 | 1u << 14, 1u << 3 | 1u << 9, 1u << 24);
@@ -70,7 +76,11 @@ static int teardown(void **state)
 static struct kvm_cpuid2 *build(struct machine_topology topology, uint32_t vp)
 {
 	struct cpuid_config config = {
-		.host = host, .hyperv = hyperv, .tsc_deadline = true, .tlb_flush = true, .send_ipi = true,
+		.host = host,
+		.hyperv = hyperv,
+		.tsc_deadline = true,
+		.tlb_flush = true,
+		.send_ipi = true,
 		.topology = topology,
 	};
 	struct kvm_cpuid2 *cpuid = cpuid_build(&config, vp);
@@ -163,7 +173,8 @@ static void inconsistent_state_takes_xsave_and_all_on_it(void **state)
 
 	cpuid_find(host, 0xd, 0)->ecx = 1088;
 	cpuid = build_one();
-	assert_int_equal(cpuid_find(cpuid, 1, 0)->ecx & (3u << 26 | 1u << 28 | 1u << 12 | 1u << 29), 0);
+	assert_int_equal(cpuid_find(cpuid, 1, 0)->ecx & (3u << 26 | 1u << 28 | 1u << 12 | 1u << 29),
+			 0);
 	assert_true(cpuid_find(cpuid, 1, 0)->ecx & 1u << 21);
 	assert_int_equal(cpuid_find(cpuid, 7, 0)->ebx & 1u << 5, 0);
 	assert_int_equal(cpuid_find(cpuid, 7, 0)->ecx & 1u << 9, 0);

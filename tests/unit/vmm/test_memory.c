@@ -64,8 +64,10 @@ static void senseless_sizes_are_refused(void **state)
 
 	assert_int_equal(memory_map_init(&map, 0, 40, error, sizeof(error)), -LIS_INVALID);
 	assert_int_equal(memory_map_init(&map, 8 * MIB, 40, error, sizeof(error)), -LIS_INVALID);
-	assert_int_equal(memory_map_init(&map, 64 * MIB + 4096, 40, error, sizeof(error)), -LIS_INVALID);
-	assert_int_equal(memory_map_init(&map, UINT64_MAX - MIB + 1, 40, error, sizeof(error)), -LIS_INVALID);
+	assert_int_equal(memory_map_init(&map, 64 * MIB + 4096, 40, error, sizeof(error)),
+			 -LIS_INVALID);
+	assert_int_equal(memory_map_init(&map, UINT64_MAX - MIB + 1, 40, error, sizeof(error)),
+			 -LIS_INVALID);
 }
 
 static void more_than_the_machine_has_is_refused_with_its_size(void **state)
