@@ -8,7 +8,7 @@ set -u
 guest=$1 lis=$2
 rounds=${ROUNDS:-3} idle_seconds=${IDLE_SECONDS:-30}
 work=$(mktemp -d)
-export XDG_RUNTIME_DIR=$work
+export LIS_RUNTIME_DIR=$work
 trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 kernel_args='console=ttyS0 panic=-1 quiet'
 

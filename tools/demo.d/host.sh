@@ -3,7 +3,6 @@
 # The host's part of the demo, run where a full KVM is. usage: host.sh demo|shell FOLDER LIS
 set -eu
 mode=$1 dir=$2 lis=$3
-export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run}
 vm=(run demo --kernel "$dir/guest/vmlinuz" --initrd "$dir/guest/initrd" --memory 256M --cpus 2
 	--drive "$dir/disk.vhdx")
 kernel_args='console=ttyS0 panic=-1 quiet LOGLEVEL=7'
