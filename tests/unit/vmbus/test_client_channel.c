@@ -222,6 +222,36 @@ static void gpadl_answers_out_of_turn_are_violations(void **state)
 	free(pfns);
 }
 
+static void gpadl_answers_before_the_question_are_violations(void **state)
+{
+	struct port *port = *state;
+	struct vmbus_client_channel *channel;
+	struct vmbus_client_gpadl gpadl;
+	uint64_t pfn = 1;
+
+	port_connects(port, VMBUS_VERSION_IRON);
+	channel = host_offers(port, 6, 1, 0);
+	port->post_error = -LIS_AGAIN;
+	assert_int_equal(vmbus_client_gpadl_create(&port->client, channel, &gpadl, &pfn, 4096, 0),
+			 0);
+	host_creates_gpadl(port, &gpadl, 0);
+	host_creates_gpadl(port, &gpadl, VMBUS_STATUS_UNSUCCESSFUL);
+	assert_int_equal(violations(port), 2);
+	assert_int_equal(port->gpadl_created, NOT_TOLD);
+	port->post_error = 0;
+	vmbus_client_retry(&port->client);
+	host_creates_gpadl(port, &gpadl, 0);
+	port->post_error = -LIS_AGAIN;
+	assert_int_equal(vmbus_client_gpadl_teardown(&port->client, &gpadl), 0);
+	host_tears_gpadl_down(port, gpadl.id);
+	assert_int_equal(violations(port), 1);
+	assert_int_equal(port->gpadl_torn_down, NOT_TOLD);
+	port->post_error = 0;
+	vmbus_client_retry(&port->client);
+	host_tears_gpadl_down(port, gpadl.id);
+	assert_int_equal(port->gpadl_torn_down, 0);
+}
+
 /* Open, close, modify */
 
 static void open_says_what_the_port_wants(void **state)
@@ -456,6 +486,28 @@ static void rescind_ends_what_is_under_way(void **state)
 	assert_int_equal(violations(port), 0);
 }
 
+static void a_channel_is_not_released_before_its_close_is_sent(void **state)
+{
+	struct port *port = *state;
+	struct vmbus_client_channel *channel;
+
+	port_connects(port, VMBUS_VERSION_IRON);
+	channel = host_offers(port, 6, 1, 0);
+	port_opens(port, channel);
+	host_sends_channel(port, VMBUS_MSG_RESCIND_OFFER, 6);
+	port->post_error = -LIS_AGAIN;
+	assert_int_equal(vmbus_client_close(&port->client, channel), 0);
+	assert_int_equal(vmbus_client_release(&port->client, channel), -LIS_BUSY);
+	port->post_error = 0;
+	vmbus_client_retry(&port->client);
+	assert_int_equal(vmbus_client_release(&port->client, channel), 0);
+	free(channel);
+	port->live_channels--;
+	port_reads(port, VMBUS_MSG_CLOSE_CHANNEL, 12);
+	port_reads(port, VMBUS_MSG_RELID_RELEASED, 12);
+	port_reads_nothing(port);
+}
+
 static void ids_wait_their_turn_to_be_released(void **state)
 {
 	struct port *port = *state;
@@ -491,6 +543,7 @@ int main(void)
 		WITH_PORT(full_buffers_delay_and_do_not_reorder),
 		WITH_PORT(gpadl_failures_say_whether_memory_is_shared),
 		WITH_PORT(gpadl_answers_out_of_turn_are_violations),
+		WITH_PORT(gpadl_answers_before_the_question_are_violations),
 		WITH_PORT(open_says_what_the_port_wants),
 		WITH_PORT(open_has_its_long_form_where_that_was_granted),
 		WITH_PORT(open_results_out_of_turn_are_violations),
@@ -499,6 +552,7 @@ int main(void)
 		WITH_PORT(modify_ends_at_once_before_5_3_and_is_unknown_before_4_1),
 		WITH_PORT(a_rescinded_channel_ends_step_by_step),
 		WITH_PORT(rescind_ends_what_is_under_way),
+		WITH_PORT(a_channel_is_not_released_before_its_close_is_sent),
 		WITH_PORT(ids_wait_their_turn_to_be_released),
 	};
 
