@@ -18,8 +18,9 @@
 #define DESCRIPTOR_BYTES ((uint32_t)sizeof(struct vmbus_packet_descriptor))
 #define TRAILER_BYTES ((uint32_t)sizeof(struct vmbus_packet_trailer))
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
+#ifndef unlikely /* the kernel has it */
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+#endif
 
 /* Bytes from one index forward to another, less than a full turn. */
 static inline uint32_t distance(uint32_t from, uint32_t to, uint32_t data_bytes)
