@@ -2,8 +2,8 @@
 /*
  * The common wake-up path over the loopback partition, one request at a time: the guest writes a
  * packet and signals, the host's loop reads it and answers with a completion and an interrupt, the
- * guest reads that. Guest and host are threads on two CPUs. Beside it a bare ping-pong of two threads
- * over two eventfds on the same CPUs, blocking reads, nothing else.
+ * guest reads that. Guest and host are threads on two CPUs. Beside it a bare ping-pong of two
+ * threads over two eventfds on the same CPUs, blocking reads, nothing else.
  *
  * loopback_round_trip: both sides sleep each time. loopback_round_trip_polling: both look for a
  * while before they sleep, the host as its loops do (IO_LOOP_POLL_NS). Short runs of all three take
@@ -230,8 +230,8 @@ static double median(double values[RUNS])
 
 static void report(const char *name, double value, double peer)
 {
-	printf("%s %.0f round_trips/s eventfd_ping_pong %.0f round_trips/s %.2f\n", name, value, peer,
-	       value / peer);
+	printf("%s %.0f round_trips/s eventfd_ping_pong %.0f round_trips/s %.2f\n", name, value,
+	       peer, value / peer);
 }
 
 int main(void)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The bus on the host, the half that runs on the bus loop: joins the server to a partition and to the
- * channels' loops (host_channel.c). See host.h for who may call what.
+ * The bus on the host, the half that runs on the bus loop: joins the server to a partition and to
+ * the channels' loops (host_channel.c). See host.h for who may call what.
  *
  * Messages of the guest come on threads of its VPs. They are queued, at most HOST_QUEUE_SLOTS, and
- * taken by the bus loop only while the guest reads what it is told, so that neither direction can be
- * made to grow.
+ * taken by the bus loop only while the guest reads what it is told, so that neither direction can
+ * be made to grow.
  *
- * Locking. @queue_lock: the queue. @lock: the server; all calls into it are made by the bus loop, but
- * look-ups of GPADLs come from any loop of a device. Ops of the server run under @lock; they map
- * memory, queue calls to other loops and call the partition, and wait for nobody.
+ * Locking. @queue_lock: the queue. @lock: the server; all calls into it are made by the bus loop,
+ * but look-ups of GPADLs come from any loop of a device. Ops of the server run under @lock; they
+ * map memory, queue calls to other loops and call the partition, and wait for nobody.
  */
 #include "vmbus/host_private.h"
 
@@ -195,14 +195,16 @@ static void leave(struct vmbus_host *host)
 
 /* Messages of the guest. */
 
-static int on_message(void *owner, uint32_t connection_id, const void *payload, size_t payload_bytes)
+static int on_message(void *owner, uint32_t connection_id, const void *payload,
+		      size_t payload_bytes)
 {
 	struct vmbus_host *host = owner;
 	struct host_message *slot;
 	int err = 0;
 
 	if (connection_id != VMBUS_CONNECTION_MESSAGE &&
-	    (connection_id != VMBUS_CONNECTION_MESSAGE_4 || !atomic_load(&host->first_contact_port)))
+	    (connection_id != VMBUS_CONNECTION_MESSAGE_4 ||
+	     !atomic_load(&host->first_contact_port)))
 		return -LIS_NOTFOUND;
 	if (payload_bytes > VMBUS_MESSAGE_BYTES_MAX)
 		return -LIS_INVALID;
@@ -250,7 +252,7 @@ static void drain(struct vmbus_host *host)
 
 	for (uint32_t i = 0; i < HOST_QUEUE_SLOTS; i++) {
 		if (partition->ops->messages_pending(partition) > HOST_MESSAGES_PENDING_MAX) {
-			/* Nobody tells us when the guest has read; this is rare, and its own fault. */
+			/* Nobody tells us when the guest has read; rare, and its own fault. */
 			io_timer_set(&host->drain_timer, host->loop,
 				     io_loop_now_ns(host->loop) + host->drain_wait_ns);
 			host->drain_wait_ns *= 2;
@@ -457,7 +459,8 @@ static struct vmbus_device *make_device(struct vmbus_host *host,
 					const struct vmbus_device_config *config)
 {
 	uint32_t channel_count = 1u + config->sub_channels_max;
-	size_t loop_count = config->loops && config->loop_count ? config->loop_count : 1;
+	bool own_loops = config->loops && config->loop_count > 0;
+	size_t loop_count = own_loops ? config->loop_count : 1;
 	struct vmbus_device *device;
 
 	device = calloc(1, sizeof(*device) + channel_count * sizeof(device->channels[0]));
@@ -475,7 +478,7 @@ static struct vmbus_device *make_device(struct vmbus_host *host,
 		return NULL;
 	}
 	for (size_t i = 0; i < loop_count; i++)
-		device->loops[i] = config->loops && config->loop_count ? config->loops[i] : host->loop;
+		device->loops[i] = own_loops ? config->loops[i] : host->loop;
 	device->config.name = device->name;
 	device->config.loops = device->loops;
 	for (uint32_t i = 0; i < channel_count; i++) {
@@ -585,7 +588,8 @@ static void channel_status(const struct vmbus_channel_host *ch,
 }
 
 void vmbus_host_each_device(const struct vmbus_host *host,
-			    void (*each)(void *arg, const struct vmbus_device_status *status), void *arg)
+			    void (*each)(void *arg, const struct vmbus_device_status *status),
+			    void *arg)
 {
 	const size_t max = sizeof(((struct vmbus_device_status *)0)->channels) /
 			   sizeof(struct vmbus_channel_status);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * The bus as a VSP sees it: it offers devices, and gets opened channels with two mapped rings and a
- * signal. Joins the VMBus server (server.h, a state machine without I/O) to a partition and to loops.
+ * signal. Joins the VMBus server (server.h, a state machine without I/O) to a partition and to
+ * loops.
  *
  * Threads: the bus loop owns the server and every device's life (offer, rescind). Each channel is
  * owned by one loop of its device: open, receive and close are called there, and only there may its
@@ -57,7 +58,7 @@ struct vmbus_device_config {
 	uint16_t mmio_megabytes_optional;
 	uint8_t user_data[VMBUS_USER_DATA_BYTES];
 	uint16_t sub_channels_max;
-	struct io_loop *const *loops; /* channel i runs on loops[i % loop_count]; NULL: the bus loop */
+	struct io_loop *const *loops; /* channel i runs on loops[i % loop_count]; NULL: the bus's */
 	size_t loop_count;
 	const struct vmbus_device_ops *ops;
 	void *owner;                /* vmbus_device_owner() */
@@ -91,7 +92,8 @@ struct vmbus_host_config {
 };
 
 /** vmbus_host_create() - A bus without devices. Sets partition->listener. Return: 0, -LIS_NOMEM. */
-int vmbus_host_create(const struct vmbus_host_config *config, struct vmbus_host **out_host) LIS_MUST_USE;
+int vmbus_host_create(const struct vmbus_host_config *config,
+		      struct vmbus_host **out_host) LIS_MUST_USE;
 
 /** vmbus_host_destroy() - After all devices are gone, with VPs and loops stopped. NULL is fine. */
 void vmbus_host_destroy(struct vmbus_host *host);
@@ -135,8 +137,8 @@ struct partition *vmbus_host_partition(const struct vmbus_host *host);
  * @id: transaction id
  * @completion: ask the guest for a completion
  * @iov: payload, copied
- * Return: 0, -LIS_FULL (receive() is called again when there is room), -LIS_CORRUPT (guest broke the ring: channel
- * is being closed).
+ * Return: 0, -LIS_FULL (receive() is called again when there is room), -LIS_CORRUPT (guest broke
+ * the ring: channel is being closed).
  */
 int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
 		       const struct iovec *iov, size_t iov_count) LIS_MUST_USE;
@@ -147,19 +149,19 @@ void vmbus_channel_flush(struct vmbus_channel *channel);
 /**
  * vmbus_channel_receive() - Take the next packet: copied to @buffer, checked.
  * @buffer: at least VMBUS_PACKET_BYTES_MAX or as the ring allows; longer packets break the channel
- * @out_packet: set on success: descriptor, payload and, for GPA-direct, its ranges, all inside @buffer
+ * @out_packet: set on success: descriptor, payload and, for GPA-direct, its ranges, in @buffer
  * Return: 0, -LIS_EMPTY, -LIS_CORRUPT (the channel is being closed).
  */
 int vmbus_channel_receive(struct vmbus_channel *channel, void *buffer, size_t buffer_bytes,
 			  struct vmbus_packet *out_packet) LIS_MUST_USE;
 
 /**
- * vmbus_channel_break() - The guest broke the device's own protocol: log @why once, close the channel.
- * The close op follows; the guest's other devices live on.
+ * vmbus_channel_break() - The guest broke the device's own protocol: log @why once, close the
+ * channel. The close op follows; the guest's other devices live on.
  */
 void vmbus_channel_break(struct vmbus_channel *channel, const char *why);
 
-/** vmbus_channel_closed() - Answer to the close op; @channel must not be used after. Channel's loop. */
+/** vmbus_channel_closed() - Answer to the close op, on the channel's loop; ends @channel's use. */
 void vmbus_channel_closed(struct vmbus_channel *channel);
 
 /**
@@ -168,7 +170,8 @@ void vmbus_channel_closed(struct vmbus_channel *channel);
  * Any loop of the device. Return: 0, -LIS_NOTFOUND.
  */
 int vmbus_channel_gpadl(struct vmbus_channel *channel, uint32_t gpadl_id, const uint64_t **out_pfns,
-			size_t *out_pfn_count, uint32_t *out_byte_offset, uint32_t *out_bytes) LIS_MUST_USE;
+			size_t *out_pfn_count, uint32_t *out_byte_offset,
+			uint32_t *out_bytes) LIS_MUST_USE;
 void vmbus_channel_gpadl_release(struct vmbus_channel *channel, uint32_t gpadl_id);
 
 /* One channel in a status report. */
@@ -197,6 +200,7 @@ struct vmbus_host_status {
 /** vmbus_host_status() - Bus loop. vmbus_host_each_device() - in offer order; bus loop. */
 void vmbus_host_status(const struct vmbus_host *host, struct vmbus_host_status *out_status);
 void vmbus_host_each_device(const struct vmbus_host *host,
-			    void (*each)(void *arg, const struct vmbus_device_status *status), void *arg);
+			    void (*each)(void *arg, const struct vmbus_device_status *status),
+			    void *arg);
 
 #endif

@@ -2,16 +2,16 @@
 /*
  * The bus on the host, the half that runs on the channels' loops: rings, signals, interrupts.
  *
- * Life of a channel. The bus maps the rings, binds the signal and calls the channel's loop; that asks
- * the VSP, begins to poll and reports back. To close, the bus unbinds the signal and calls again; the
- * loop stops polling and asks the VSP to close; when the VSP has said so and the kernel has let go of
- * the eventfd, the bus hears and unmaps.
+ * Life of a channel. The bus maps the rings, binds the signal and calls the channel's loop; that
+ * asks the VSP, begins to poll and reports back. To close, the bus unbinds the signal and calls
+ * again; the loop stops polling and asks the VSP to close; when the VSP has said so and the kernel
+ * has let go of the eventfd, the bus hears and unmaps.
  *
- * Awake or asleep. While its loop is awake the channel is polled and the guest's signals are masked.
- * Before the loop sleeps the mask goes and the ring is looked at once more; a signal then fires the
- * event, which is all that is needed: the loop polls. Nothing is kicked again after some time: a
- * wake-up could be lost only where a peer forgets the barrier between the ring and the mask, and
- * neither the guests of today nor ring.c do.
+ * Awake or asleep. While its loop is awake the channel is polled and the guest's signals are
+ * masked. Before the loop sleeps the mask goes and the ring is looked at once more; a signal then
+ * fires the event, which is all that is needed: the loop polls. Nothing is kicked again after some
+ * time: a wake-up could be lost only where a peer forgets the barrier between the ring and the
+ * mask, and neither the guests of today nor ring.c do.
  */
 #include "vmbus/host_private.h"
 
@@ -76,7 +76,8 @@ int host_channel_open(struct vmbus_channel_host *ch, const struct vmbus_server_o
 	err = map_ring(&ch->ring_to_host, partition, ring->pfns, offset);
 	if (err)
 		return err;
-	err = map_ring(&ch->ring_to_guest, partition, ring->pfns + offset, ring->pfn_count - offset);
+	err = map_ring(&ch->ring_to_guest, partition, ring->pfns + offset,
+		       ring->pfn_count - offset);
 	if (err)
 		goto unmap;
 	err = init_rings(ch);
@@ -325,10 +326,13 @@ int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id
 	for (size_t i = 0; i < iov_count; i++)
 		bytes += iov[i].iov_len;
 	err = vmbus_ring_reserve(&channel->to_guest, type,
-				 completion ? VMBUS_PACKET_FLAG_COMPLETION : 0, id, 0, bytes, &body);
+				 completion ? VMBUS_PACKET_FLAG_COMPLETION : 0, id, 0, bytes,
+				 &body);
 	if (err == -LIS_FULL) {
 		ch->stalled = true;
 		ch->stalled_bytes = vmbus_packet_ring_bytes(0, bytes);
+		/* What is there must be read, or there never will be room. */
+		vmbus_channel_flush(channel);
 	} else if (err == -LIS_CORRUPT) {
 		vmbus_channel_break(channel, "impossible index in the ring to the guest");
 	}

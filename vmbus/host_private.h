@@ -2,8 +2,8 @@
 /*
  * Between the two halves of the bus on the host: host.c runs on the bus loop and has the server,
  * host_channel.c runs on the channels' loops and has the rings. Calls between loops are embedded in
- * struct vmbus_channel_host; each is queued at most once at a time because open, modify and close of
- * one channel follow each other (server.h).
+ * struct vmbus_channel_host; each is queued at most once at a time because open, modify and close
+ * of one channel follow each other (server.h).
  */
 #ifndef OPENLIS_VMBUS_HOST_PRIVATE_H
 #define OPENLIS_VMBUS_HOST_PRIVATE_H
@@ -51,7 +51,7 @@ struct vmbus_channel_host {
 	size_t stalled_bytes;
 	int closing;     /* answers due before the bus hears: VSP, event */
 
-	struct io_call open_call, close_call, modify_call, stopped_call;        /* to the channel's loop */
+	struct io_call open_call, close_call, modify_call, stopped_call; /* to the channel's loop */
 	struct io_call opened_call, closed_call, modified_call, break_call;     /* to the bus */
 	int open_error;      /* before opened_call, as the next */
 	bool broken_in_open;

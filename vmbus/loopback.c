@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The loopback partition, the host's end: memory, bindings, messages, event flags, and the thread that
- * answers a guest end in another process. loopback_guest.c has the other end.
+ * The loopback partition, the host's end: memory, bindings, messages, event flags, and the thread
+ * that answers a guest end in another process. loopback_guest.c has the other end.
  *
- * Messages of a VP are a ring with one writer, the bus, and one reader, the VP. The host keeps its own
- * head and believes the tail only as far as it makes the ring full. A binding is changed under its
- * own lock, which a signal from this process holds while it writes: unbind returns when no write is
- * under way. A guest end in another process holds a descriptor of its own and may write to an eventfd
- * that is no longer bound; nobody reads it then.
+ * Messages of a VP are a ring with one writer, the bus, and one reader, the VP. The host keeps its
+ * own head and believes the tail only as far as it makes the ring full. A binding is changed under
+ * its own lock, which a signal from this process holds while it writes: unbind returns when no
+ * write is under way. A guest end in another process holds a descriptor of its own and may write to
+ * an eventfd that is no longer bound; nobody reads it then.
  */
 #include "vmbus/loopback_private.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * The loopback partition: a guest end and a host end joined by shared memory and eventfds, without
- * KVM, at native speed. The host end is a struct partition like any other. The guest end lives in the
- * same process (loopback_guest_attach()) or in another one, joined by a Unix socket that carries the
- * file descriptors (loopback_serve() and loopback_guest_connect()).
+ * KVM, at native speed. The host end is a struct partition like any other. The guest end lives in
+ * the same process (loopback_guest_attach()) or in another one, joined by a Unix socket that
+ * carries the file descriptors (loopback_serve() and loopback_guest_connect()).
  *
- * What each costs: a signal or an interrupt is one write to an eventfd; an interrupt is only sent where
- * the event flag was clear. Posting a message is a call of the listener on the caller's thread, as a
- * VP's would be; from another process it is one round trip over the socket, to a thread of the host
- * end that stands for the VP.
+ * What each costs: a signal or an interrupt is one write to an eventfd; an interrupt is only sent
+ * where the event flag was clear. Posting a message is a call of the listener on the caller's
+ * thread, as a VP's would be; from another process it is one round trip over the socket, to a
+ * thread of the host end that stands for the VP.
  *
  * The host end does not trust the guest end: nothing in the shared memory is relied on.
  */
@@ -72,7 +72,8 @@ void loopback_unserve(struct partition *partition);
 /* The guest's end. Calls from several threads at once are fine, but for pages. */
 
 /** loopback_guest_attach() - A guest end in the host's own process. Return: 0, -LIS_NOMEM. */
-int loopback_guest_attach(struct partition *partition, struct loopback_guest **out_guest) LIS_MUST_USE;
+int loopback_guest_attach(struct partition *partition,
+			  struct loopback_guest **out_guest) LIS_MUST_USE;
 
 /**
  * loopback_guest_connect() - A guest end in a process of its own.
@@ -108,7 +109,8 @@ int loopback_guest_interrupt_fd(const struct loopback_guest *guest, uint32_t vp)
  * @timeout_ms: -1: for ever
  * Return: 0, -LIS_TIMEOUT.
  */
-int loopback_guest_wait(const struct loopback_guest *guest, uint32_t vp, int timeout_ms) LIS_MUST_USE;
+int loopback_guest_wait(const struct loopback_guest *guest, uint32_t vp,
+			int timeout_ms) LIS_MUST_USE;
 
 /**
  * loopback_guest_next_message() - Take the oldest message of a VP. One thread for each VP.
@@ -118,7 +120,7 @@ int loopback_guest_wait(const struct loopback_guest *guest, uint32_t vp, int tim
 int loopback_guest_next_message(struct loopback_guest *guest, uint32_t vp, void *out_payload,
 				size_t *out_bytes) LIS_MUST_USE;
 
-/** loopback_guest_take_flags() - Read and clear all event flags of a VP. Return: true if any was set. */
+/** loopback_guest_take_flags() - Read and clear all flags of a VP. Return: true if any was set. */
 bool loopback_guest_take_flags(struct loopback_guest *guest, uint32_t vp,
 			       uint64_t out_flags[LOOPBACK_FLAG_WORDS]);
 

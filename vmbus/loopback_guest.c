@@ -2,9 +2,9 @@
 /*
  * The loopback partition, the guest's end, in the host's process or in its own.
  *
- * In the host's process it uses the host end's mappings and descriptors. In its own it maps the same
- * files again, and fetches the eventfd of a binding when it first signals it; the generation in shared
- * memory tells when the one it has is out of date.
+ * In the host's process it uses the host end's mappings and descriptors. In its own it maps the
+ * same files again, and fetches the eventfd of a binding when it first signals it; the generation
+ * in shared memory tells when the one it has is out of date.
  */
 #include "vmbus/loopback_private.h"
 
@@ -56,7 +56,8 @@ static int ask(struct loopback_guest *guest, const struct loopback_request *requ
 int loopback_guest_post_message(struct loopback_guest *guest, uint32_t connection_id,
 				const void *payload, size_t payload_bytes)
 {
-	struct loopback_request request = { .type = LOOPBACK_POST_MESSAGE, .number = connection_id };
+	struct loopback_request request = { .type = LOOPBACK_POST_MESSAGE,
+					    .number = connection_id };
 	struct loopback_reply reply;
 	int err, no_fd;
 
@@ -71,8 +72,8 @@ int loopback_guest_post_message(struct loopback_guest *guest, uint32_t connectio
 	}
 	memcpy(request.payload, payload, payload_bytes);
 	pthread_mutex_lock(&guest->lock);
-	err = ask(guest, &request, offsetof(struct loopback_request, payload) + payload_bytes, &reply,
-		  &no_fd);
+	err = ask(guest, &request, offsetof(struct loopback_request, payload) + payload_bytes,
+		  &reply, &no_fd);
 	pthread_mutex_unlock(&guest->lock);
 	return err ? err : reply.result;
 }
@@ -249,7 +250,8 @@ void loopback_guest_free_pages(struct loopback_guest *guest, struct gpa gpa, siz
 	bool high = gpa.value >= LOOPBACK_HIGH_GPA;
 	const struct partition_slot *slot = &guest->memory.slots[high];
 
-	memset(guest->page_used[high] + (gpa.value - slot->gpa.value) / HV_PAGE_BYTES, 0, page_count);
+	memset(guest->page_used[high] + (gpa.value - slot->gpa.value) / HV_PAGE_BYTES, 0,
+	       page_count);
 }
 
 /* Life. */

@@ -83,7 +83,7 @@ struct loopback_welcome {
 
 /* loopback_socket.c */
 int loopback_send(int fd, const void *bytes, size_t byte_count, const int *fds, size_t fd_count);
-/* @fd_count: room in @fds, then how many came. Return: bytes received, 0 at the end, or an error. */
+/* @fd_count: room in @fds, then how many came. Return: bytes received, 0 at the end, an error. */
 int loopback_receive(int fd, void *bytes, size_t bytes_max, int *fds, size_t *fd_count);
 
 /* loopback.c: index of the binding of @connection_id, or LOOPBACK_BINDINGS_MAX. */

@@ -73,7 +73,8 @@ int loopback_receive(int fd, void *bytes, size_t bytes_max, int *fds, size_t *fd
 	} while (received < 0 && errno == EINTR);
 	if (received < 0)
 		return -LIS_GONE;
-	for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head))
+	for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head;
+	     head = CMSG_NXTHDR(&message, head))
 		if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS)
 			take_fds(head, fds, room, fd_count);
 	return (int)received;

@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The VMBus server: connection, offers, dispatch. server_channel.c and server_gpadl.c have the rest.
+ * The VMBus server: connection, offers, dispatch. server_channel.c and server_gpadl.c have the
+ * rest.
  *
  * Connection. Each request for contact, the unloading of the bus and a reset begin alike: the guest
  * has let go of everything, devices close, and when all are idle @next is done. So no device ever
- * touches memory of a guest that was told it is free, and a kernel that was started by kexec finds a
- * fresh bus. A newer request replaces the older one that still waits; nothing replaces a reset.
+ * touches memory of a guest that was told it is free, and a kernel that was started by kexec finds
+ * a fresh bus. A newer request replaces the older one that still waits; nothing replaces a reset.
  *
- * Offers. Channels are kept in the order in which they are offered. @offer_pending marks those the guest
- * is to hear of; they get the lowest free id, unless an earlier channel of the same instance is
- * rescinded but not yet released by the guest: Linux takes two of one instance badly.
+ * Offers. Channels are kept in the order in which they are offered. @offer_pending marks those the
+ * guest is to hear of; they get the lowest free id, unless an earlier channel of the same instance
+ * is rescinded but not yet released by the guest: Linux takes two of one instance badly.
  *
- * Invariants: server->ids[channel->id].channel == channel for each channel with an id; an idle channel
- * holds no GPADL; disconnected means no ids, no GPADLs, all channels idle. vmbus_server_check() has
- * them all.
+ * Invariants: server->ids[channel->id].channel == channel for each channel with an id; an idle
+ * channel holds no GPADL; disconnected means no ids, no GPADLs, all channels idle.
+ * vmbus_server_check() has them all.
  *
  * Context: as server.h.
  */
 #include "vmbus/server_private.h"
 
 #define VERSION_NEWEST VMBUS_VERSION_COPPER
+/* Confidential and pinned memory have features of their own, which nobody is granted. */
+#define OFFER_FLAGS_NOT_GRANTED \
+	(VMBUS_OFFER_CONFIDENTIAL_RING | VMBUS_OFFER_CONFIDENTIAL_MEMORY | \
+	 VMBUS_OFFER_PINNED_MEMORY)
 
 static bool worth_a_line(uint64_t count)
 {
@@ -73,10 +78,7 @@ static void send_offer(struct vmbus_server *server, const struct vmbus_server_ch
 		.header.type = VMBUS_MSG_OFFER_CHANNEL,
 		.interface_id = offer->interface_id,
 		.instance_id = offer->instance_id,
-		/* Confidential and pinned memory have features of their own, which nobody is granted. */
-		.flags = offer->flags & ~(VMBUS_OFFER_CONFIDENTIAL_RING |
-					  VMBUS_OFFER_CONFIDENTIAL_MEMORY |
-					  VMBUS_OFFER_PINNED_MEMORY),
+		.flags = offer->flags & ~OFFER_FLAGS_NOT_GRANTED,
 		.mmio_megabytes = offer->mmio_megabytes,
 		.sub_channel_index = offer->sub_channel_index,
 		.mmio_megabytes_optional = offer->mmio_megabytes_optional,
@@ -215,7 +217,7 @@ static void refuse_contact(struct vmbus_server *server, uint8_t connection_state
 	const struct vmbus_server_contact *contact = &server->contact;
 	struct vmbus_msg_version_response response = { .header.type = VMBUS_MSG_VERSION_RESPONSE };
 
-	/* Before 2.4 guests know of no failure. Source: [openvmm channels.rs:send_version_response] */
+	/* Source: [openvmm channels.rs:send_version_response] from 2.4 on guests know failure */
 	if (connection_state != VMBUS_CONNECTION_SUCCESSFUL &&
 	    contact->version >= VMBUS_VERSION_WIN8) {
 		response.supported = 1;
@@ -374,14 +376,16 @@ static void handle_contact(struct vmbus_server *server, const struct server_mess
 		else
 			sane = false;
 	}
-	if (first_contact_port && contact.version >= VMBUS_VERSION_WIN10_V5_1 && request->vtl != 0) {
+	if (first_contact_port && contact.version >= VMBUS_VERSION_WIN10_V5_1 &&
+	    request->vtl != 0) {
 		server_violation(server, "contact for another trust level ignored", request->vtl);
 		return;
 	}
 	if (first_contact_port && contact.version >= VMBUS_VERSION_WIN10_V5 &&
 	    request->sint != VMBUS_MESSAGE_SINT)
 		sane = false;
-	if (contact.version >= VMBUS_VERSION_WIN8_1 && request->target_vp >= server->config.vp_count)
+	if (contact.version >= VMBUS_VERSION_WIN8_1 &&
+	    request->target_vp >= server->config.vp_count)
 		sane = false;
 	if (!sane) {
 		server_violation(server, "contact with impossible parameters refused",
@@ -455,8 +459,8 @@ bool vmbus_server_listens(const struct vmbus_server *server, uint32_t connection
 	return connection_id == VMBUS_CONNECTION_MESSAGE;
 }
 
-void vmbus_server_on_message(struct vmbus_server *server, uint32_t connection_id, const void *payload,
-			     size_t payload_bytes)
+void vmbus_server_on_message(struct vmbus_server *server, uint32_t connection_id,
+			     const void *payload, size_t payload_bytes)
 {
 	const struct vmbus_message_header *header = payload;
 	struct server_message message = { payload, payload_bytes, connection_id };
@@ -551,7 +555,8 @@ const char *vmbus_server_check(const struct vmbus_server *server)
 	for (uint32_t i = 0; i <= VMBUS_CHANNEL_ID_MAX; i++) {
 		ids -= server->ids[i].channel != NULL;
 		dead += server->ids[i].dead;
-		if (server->ids[i].channel && (server->ids[i].dead || server->ids[i].channel->id != i))
+		if (server->ids[i].channel &&
+		    (server->ids[i].dead || server->ids[i].channel->id != i))
 			return "an id is of two minds";
 	}
 	if (ids != 0 || dead != server->dead_id_count)

@@ -4,8 +4,9 @@
  * locks, threads or clock: messages of the guest and answers of the host's devices in, actions out
  * through struct vmbus_server_ops.
  *
- * Who owns what. The caller owns struct vmbus_server and every struct vmbus_server_channel (embed it
- * in the object of the channel); the server allocates GPADLs only. All state is in these structs.
+ * Who owns what. The caller owns struct vmbus_server and every struct vmbus_server_channel (embed
+ * it in the object of the channel); the server allocates GPADLs only. All state is in these
+ * structs.
  *
  * Ops never re-enter the server: an answer (open_done, close_done, modify_done) is given after the
  * call that made the request has returned.
@@ -41,7 +42,8 @@ struct vmbus_server;
 struct vmbus_server_channel;
 
 /**
- * vmbus_server_connection_id() - What a guest signals for a channel, where it does not choose itself.
+ * vmbus_server_connection_id() - What a guest signals for a channel, where it does not choose
+ * itself.
  * @channel_id: 1..VMBUS_CHANNEL_ID_MAX
  *
  * Source: [openvmm vmbus_server/src/channels.rs ConnectionId::new] id, SINT from bit 12 on.
@@ -90,11 +92,11 @@ struct vmbus_server_ops {
 	bool (*page_is_memory)(void *port, uint64_t pfn);
 	/** @connected: a guest is about to be accepted. Returns 0, or an error to refuse it. */
 	int (*connected)(void *port, const struct vmbus_server_connection *connection);
-	/** @disconnected: after @connected, when all channels are closed and all GPADLs are gone. */
+	/** @disconnected: after @connected; all channels are closed and all GPADLs are gone. */
 	void (*disconnected)(void *port);
 	/**
-	 * @open_channel: open it; vmbus_server_open_done() answers. @ring stays valid until the channel
-	 * is closed. An error refuses at once, without open_done.
+	 * @open_channel: open it; vmbus_server_open_done() answers. @ring stays valid until the
+	 * channel is closed. An error refuses at once, without open_done.
 	 */
 	int (*open_channel)(void *port, struct vmbus_server_channel *channel,
 			    const struct vmbus_server_open *open,
@@ -102,15 +104,16 @@ struct vmbus_server_ops {
 	/** @close_channel: only after a good open_done; vmbus_server_close_done() answers. */
 	void (*close_channel)(void *port, struct vmbus_server_channel *channel);
 	/**
-	 * @modify_channel: interrupt @target_vp instead; vmbus_server_modify_done() answers when the
-	 * old one gets no interrupt any more. May still be under way when close_channel comes; the
-	 * answers then come in that order too.
+	 * @modify_channel: interrupt @target_vp instead; vmbus_server_modify_done() answers when
+	 * the old one gets no interrupt any more. May still be under way when close_channel comes;
+	 * the answers then come in that order too.
 	 */
-	void (*modify_channel)(void *port, struct vmbus_server_channel *channel, uint32_t target_vp);
+	void (*modify_channel)(void *port, struct vmbus_server_channel *channel,
+			       uint32_t target_vp);
 	/**
-	 * @channel_released: the server has forgotten the channel, which may be freed or offered again.
-	 * Comes once after each vmbus_server_rescind(); for a sub-channel also when the guest lets go
-	 * of it, its primary channel is closed, or the connection ends.
+	 * @channel_released: the server has forgotten the channel, which may be freed or offered
+	 * again. Comes once after each vmbus_server_rescind(); for a sub-channel also when the
+	 * guest lets go of it, its primary channel is closed, or the connection ends.
 	 */
 	void (*channel_released)(void *port, struct vmbus_server_channel *channel);
 	/** @reset_done: answer to vmbus_server_reset(). */
@@ -255,21 +258,22 @@ bool vmbus_server_listens(const struct vmbus_server *server, uint32_t connection
  * @payload: a private copy, 8-byte aligned
  * @payload_bytes: at most VMBUS_MESSAGE_BYTES_MAX, else it is a violation
  */
-void vmbus_server_on_message(struct vmbus_server *server, uint32_t connection_id, const void *payload,
-			     size_t payload_bytes);
+void vmbus_server_on_message(struct vmbus_server *server, uint32_t connection_id,
+			     const void *payload, size_t payload_bytes);
 
 /**
  * vmbus_server_offer() - Offer a channel, to the guest there is and to those that will come.
  * @server: the server
  * @channel: with its offer set; not offered now
  *
- * Where the guest has not yet released an earlier channel of the same instance and index, it hears of
- * the new one when it has.
+ * Where the guest has not yet released an earlier channel of the same instance and index, it hears
+ * of the new one when it has.
  *
  * Return: 0, -LIS_BUSY (same instance and index is offered), -LIS_FULL (2047 are offered),
  * -LIS_GONE (a sub-channel whose primary channel is not open).
  */
-int vmbus_server_offer(struct vmbus_server *server, struct vmbus_server_channel *channel) LIS_MUST_USE;
+int vmbus_server_offer(struct vmbus_server *server,
+		       struct vmbus_server_channel *channel) LIS_MUST_USE;
 
 /**
  * vmbus_server_rescind() - Take a channel away; a primary channel's sub-channels first.
@@ -285,13 +289,14 @@ void vmbus_server_rescind(struct vmbus_server *server, struct vmbus_server_chann
  * @server: the server
  * @channel: any; nothing happens where it is not open
  *
- * The guest is not told. It may close the channel and open it again. Counts as a violation; the caller
- * knows and logs what it was.
+ * The guest is not told. It may close the channel and open it again. Counts as a violation; the
+ * caller knows and logs what it was.
  */
 void vmbus_server_break(struct vmbus_server *server, struct vmbus_server_channel *channel);
 
 /** vmbus_server_open_done() - Answer to ops->open_channel. @error: 0 or a negative code. */
-void vmbus_server_open_done(struct vmbus_server *server, struct vmbus_server_channel *channel, int error);
+void vmbus_server_open_done(struct vmbus_server *server, struct vmbus_server_channel *channel,
+			    int error);
 
 /**
  * vmbus_server_close_done() - Answer to ops->close_channel: nothing touches the channel's rings and

@@ -2,10 +2,11 @@
 /*
  * Channels on the server: open, close, modify, rescind, release.
  *
- * A channel has two sides that are out of step most of the time. @state is the device's: it opens and
- * closes in its own time. @id and @guest_open are the guest's: it may close (no answer in the
- * protocol), open again, or let go of the id while the device is still busy. What the guest wants next
- * waits in @queued, @abandoned or @leaving until the device is idle; server_settle() picks it up.
+ * A channel has two sides that are out of step most of the time. @state is the device's: it opens
+ * and closes in its own time. @id and @guest_open are the guest's: it may close (no answer in the
+ * protocol), open again, or let go of the id while the device is still busy. What the guest wants
+ * next waits in @queued, @abandoned or @leaving until the device is idle; server_settle() picks it
+ * up.
  *
  * A device's primary channel opens only when all its sub-channels are idle, so that a device never
  * sees a new life begin before the old one has ended.
@@ -272,7 +273,8 @@ refuse:
 	send_open_result(server, request->channel_id, request->open_id, status);
 }
 
-void vmbus_server_open_done(struct vmbus_server *server, struct vmbus_server_channel *channel, int error)
+void vmbus_server_open_done(struct vmbus_server *server, struct vmbus_server_channel *channel,
+			    int error)
 {
 	bool abandoned = channel->abandoned;
 
@@ -357,11 +359,12 @@ void server_handle_modify(struct vmbus_server *server, const struct server_messa
 	} else if (!channel->modifying) {
 		start_modify(server, channel, request->target_vp);
 	} else if (server->connection.version < VMBUS_VERSION_IRON) {
-		/* Such a guest hears of no end, so it may ask as often as it likes; the last counts. */
+		/* Such a guest hears of no end, so it may ask at any time; the last counts. */
 		channel->modify_queued = true;
 		channel->queued_vp = request->target_vp;
 	} else {
-		server_violation(server, "modification of a channel before the last one was answered",
+		server_violation(server,
+				 "modification of a channel before the last one was answered",
 				 request->channel_id);
 	}
 }
@@ -410,7 +413,8 @@ void server_handle_open_reserved(struct vmbus_server *server, const struct serve
 		.status = VMBUS_STATUS_UNSUCCESSFUL,
 	};
 
-	/* No device here has reserved channels; a guest that asks is told so, on the SINT we have. */
-	if (request->target_sint == VMBUS_MESSAGE_SINT && request->target_vp < server->config.vp_count)
+	/* No device here has reserved channels; a guest that asks is told, on the SINT we have. */
+	if (request->target_sint == VMBUS_MESSAGE_SINT &&
+	    request->target_vp < server->config.vp_count)
 		server_post(server, request->target_vp, &result, sizeof(result));
 }

@@ -2,10 +2,11 @@
 /*
  * GPADLs on the server: lists of guest pages that a guest makes for a channel and devices hold.
  *
- * A GPADL belongs to a channel id (the guest's view, also a dead one) and to a channel (the device's
- * view). Its memory lives until neither wants it: the guest by a teardown or by letting go of the id,
- * the device by giving back each reference. Lists are validated once, when complete, and never change
- * after. Work for each message is bounded: one chain of the table, or one GPADL's pages.
+ * A GPADL belongs to a channel id (the guest's view, also a dead one) and to a channel (the
+ * device's view). Its memory lives until neither wants it: the guest by a teardown or by letting go
+ * of the id, the device by giving back each reference. Lists are validated once, when complete, and
+ * never change after. Work for each message is bounded: one chain of the table, or one GPADL's
+ * pages.
  *
  * Context: as server.h.
  */
@@ -162,7 +163,8 @@ void server_handle_gpadl_header(struct vmbus_server *server, const struct server
 	struct vmbus_server_gpadl *gpadl;
 
 	if (!id) {
-		server_violation(server, "GPADL for an unknown channel refused", header->channel_id);
+		server_violation(server, "GPADL for an unknown channel refused",
+				 header->channel_id);
 		goto refuse;
 	}
 	if (find(server, header->gpadl_id, header->channel_id) ||
@@ -259,7 +261,8 @@ void server_gpadls_drop(struct vmbus_server *server, const struct vmbus_server_c
 void server_gpadls_disown(struct vmbus_server *server, const struct vmbus_server_channel *channel)
 {
 	for (uint32_t i = 0; i < VMBUS_SERVER_GPADL_BUCKETS; i++)
-		for (struct vmbus_server_gpadl *gpadl = server->gpadls[i]; gpadl; gpadl = gpadl->next)
+		for (struct vmbus_server_gpadl *gpadl = server->gpadls[i]; gpadl;
+		     gpadl = gpadl->next)
 			if (gpadl->owner == channel)
 				gpadl->owner = NULL;
 }
@@ -300,7 +303,7 @@ int vmbus_server_gpadl_get(struct vmbus_server *server, struct vmbus_server_chan
 	bytes = (size_t)gpadl->words_expected * sizeof(uint64_t);
 	for (uint32_t i = 0; i <= range_index; i++)
 		if (vmbus_gpa_run_next(&cursor, &bytes, &run))
-			return -LIS_NOTFOUND; /* not reached: all ranges were checked when complete */
+			return -LIS_NOTFOUND; /* not reached: ranges were checked when complete */
 	gpadl->refs++;
 	*out_range = (struct vmbus_server_range){
 		.range_count = gpadl->range_count,

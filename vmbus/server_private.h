@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the files of the server: server.c (connection, offers, dispatch), server_channel.c (open,
- * close, modify, rescind), server_gpadl.c. Handlers get a message whose length and version are checked.
+ * close, modify, rescind), server_gpadl.c. Handlers get a message whose length and version are
+ * checked.
  */
 #ifndef OPENLIS_VMBUS_SERVER_PRIVATE_H
 #define OPENLIS_VMBUS_SERVER_PRIVATE_H
@@ -17,7 +18,7 @@ enum vmbus_gpadl_state {
 
 struct vmbus_server_gpadl {
 	struct vmbus_server_gpadl *next;
-	struct vmbus_server_channel *owner; /* NULL: made on a dead id, or the channel was released */
+	struct vmbus_server_channel *owner; /* NULL: made on a dead id, or it was released */
 	uint32_t id;
 	uint16_t channel_id;
 	enum vmbus_gpadl_state state;
@@ -53,13 +54,15 @@ void server_channel_start_queued(struct vmbus_server *server, struct vmbus_serve
 void server_handle_open(struct vmbus_server *server, const struct server_message *message);
 void server_handle_close(struct vmbus_server *server, const struct server_message *message);
 void server_handle_modify(struct vmbus_server *server, const struct server_message *message);
-void server_handle_relid_released(struct vmbus_server *server, const struct server_message *message);
+void server_handle_relid_released(struct vmbus_server *server,
+				  const struct server_message *message);
 void server_handle_open_reserved(struct vmbus_server *server, const struct server_message *message);
 
 /* server_gpadl.c */
 void server_handle_gpadl_header(struct vmbus_server *server, const struct server_message *message);
 void server_handle_gpadl_body(struct vmbus_server *server, const struct server_message *message);
-void server_handle_gpadl_teardown(struct vmbus_server *server, const struct server_message *message);
+void server_handle_gpadl_teardown(struct vmbus_server *server,
+				  const struct server_message *message);
 /* The guest let go of a channel id, or of all (0): free its GPADLs, orphan what a device holds. */
 void server_gpadls_forget(struct vmbus_server *server, uint16_t channel_id);
 /* The device of @channel holds none any more; what waited for that is answered or freed. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A device for tests: answers every packet with a completion of the same payload. Commands in the first
- * byte of a payload make it do something else, see enum echo_command.
+ * A device for tests: answers every packet with a completion of the same payload. Commands in the
+ * first byte of a payload make it do something else, see enum echo_command.
  */
 #ifndef OPENLIS_TESTS_ECHO_VSP_H
 #define OPENLIS_TESTS_ECHO_VSP_H
@@ -11,10 +11,10 @@
 enum echo_command {
 	ECHO_PLAIN = 0,
 	ECHO_OFFER_SUB_CHANNELS = 1, /* second byte: how many */
-	ECHO_HOLD_GPADL = 2,         /* GPADL id in bytes 4..7; held until ECHO_RELEASE_GPADL or close */
+	ECHO_HOLD_GPADL = 2, /* GPADL id in bytes 4..7; held until ECHO_RELEASE_GPADL or close */
 	ECHO_RELEASE_GPADL = 3,
-	ECHO_BREAK = 4,              /* the device finds fault with the guest */
-	ECHO_BUSY = 5,               /* take nothing more until echo_kick() */
+	ECHO_BREAK = 4, /* the device finds fault with the guest */
+	ECHO_BUSY = 5,	/* take nothing more until echo_kick() */
 };
 
 struct echo_device {

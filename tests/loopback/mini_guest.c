@@ -111,8 +111,8 @@ int mini_connect(struct mini_guest *guest, uint32_t version)
 		return err;
 	if (!response.supported || response.connection_state != VMBUS_CONNECTION_SUCCESSFUL)
 		return -LIS_REFUSED;
-	guest->connection_id = version >= VMBUS_VERSION_WIN10_V5 ? response.version_or_connection_id :
-								    VMBUS_CONNECTION_MESSAGE;
+	guest->connection_id = version >= VMBUS_VERSION_WIN10_V5 ? response.version_or_connection_id
+								 : VMBUS_CONNECTION_MESSAGE;
 	return 0;
 }
 
@@ -132,7 +132,8 @@ int mini_unload(struct mini_guest *guest)
 	struct vmbus_message_header complete;
 	int err = mini_post(guest, guest->connection_id, &unload, sizeof(unload));
 
-	return err ? err : mini_expect(guest, VMBUS_MSG_UNLOAD_COMPLETE, &complete, sizeof(complete));
+	return err ? err
+		   : mini_expect(guest, VMBUS_MSG_UNLOAD_COMPLETE, &complete, sizeof(complete));
 }
 
 int mini_fence(struct mini_guest *guest)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A guest in a few lines: blocking, one VP, driven by the test. It speaks the wire format itself, so
- * that a mistake shared by our client and our server is not hidden.
+ * A guest in a few lines: blocking, one VP, driven by the test. It speaks the wire format itself,
+ * so that a mistake shared by our client and our server is not hidden.
  */
 #ifndef OPENLIS_TESTS_MINI_GUEST_H
 #define OPENLIS_TESTS_MINI_GUEST_H
@@ -23,8 +23,9 @@ struct mini_guest {
 	uint32_t rescinded[MINI_OFFERS_MAX];
 	size_t rescinded_count;
 	uint8_t *interrupt_page;  /* below 2.4 */
-	void (*pump)(void *arg);  /* turns the host's loops while waiting; NULL: they have threads */
+	void (*pump)(void *arg); /* turns the host's loops while waiting; NULL: they have threads */
 	void *pump_arg;
+	void *test;               /* the test's own */
 };
 
 struct mini_channel {

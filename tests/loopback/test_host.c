@@ -59,7 +59,8 @@ static void rig_up_with(struct rig *rig, bool threads, uint32_t version_max)
 	config.partition = rig->partition;
 	config.loop = rig->loops[0];
 	assert_int_equal(vmbus_host_create(&config, &rig->host), 0);
-	assert_int_equal(echo_offer(rig->host, &rig->a, "echo-a", instance_a, 3, &rig->loops[1], 2), 0);
+	assert_int_equal(echo_offer(rig->host, &rig->a, "echo-a", instance_a, 3, &rig->loops[1], 2),
+			 0);
 	assert_int_equal(echo_offer(rig->host, &rig->b, "echo-b", instance_b, 0, NULL, 0), 0);
 	assert_int_equal(loopback_guest_attach(rig->partition, &rig->guest.lo), 0);
 	for (uint32_t i = 0; i < LOOPS && threads; i++)
@@ -168,7 +169,8 @@ static void connect_guest(struct rig *rig, uint32_t version)
 	assert_int_equal(rig->guest.offer_count, 2);
 }
 
-static void open_by_instance(struct rig *rig, const struct guid *instance, struct mini_channel *channel)
+static void open_by_instance(struct rig *rig, const struct guid *instance,
+			     struct mini_channel *channel)
 {
 	const struct vmbus_msg_offer_channel *offer = mini_find_offer(&rig->guest, instance, 0);
 
@@ -284,6 +286,39 @@ static void full_rings_lose_nothing(bool threads)
 	rig_down(&rig);
 }
 BOTH_WAYS(full_rings_lose_nothing)
+
+static bool all_taken(struct rig *rig)
+{
+	struct mini_channel *channel = rig->guest.test;
+
+	return os_read_once(channel->to_host.control->out) ==
+	       os_read_once(channel->to_host.control->in);
+}
+
+/* The host has nothing to read, only something to say. */
+static void an_answer_that_found_no_room_goes_when_there_is(bool threads)
+{
+	static uint8_t payload[4000];
+	uint64_t buffer[1024];
+	struct mini_channel channel;
+	struct vmbus_packet packet;
+	struct rig rig;
+
+	rig_up(&rig, threads);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	open_by_instance(&rig, &instance_a, &channel);
+	rig.guest.test = &channel;
+	for (uint64_t id = 0; id < 4; id++) { /* three fit into a ring */
+		assert_int_equal(mini_send(&channel, id, payload, sizeof(payload)), 0);
+		eventually(&rig, all_taken);
+	}
+	for (uint64_t id = 0; id < 4; id++) {
+		assert_int_equal(mini_receive(&channel, buffer, sizeof(buffer), &packet), 0);
+		assert_int_equal(packet.id, id);
+	}
+	rig_down(&rig);
+}
+BOTH_WAYS(an_answer_that_found_no_room_goes_when_there_is)
 
 static void closing_and_opening_again_works_under_traffic(bool threads)
 {
@@ -441,6 +476,33 @@ static void sub_channels_come_when_asked_for_and_go_with_the_primary(bool thread
 }
 BOTH_WAYS(sub_channels_come_when_asked_for_and_go_with_the_primary)
 
+static void a_sub_channel_may_be_asked_for_while_the_last_one_is_closing(bool threads)
+{
+	struct mini_channel primary, sub;
+	struct rig rig;
+
+	rig_up(&rig, threads);
+	atomic_store(&rig.a.close_delay_ms, 20);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	open_by_instance(&rig, &instance_a, &primary);
+	assert_int_equal(command(&primary, ECHO_OFFER_SUB_CHANNELS, 1, 0), 0);
+	wait_offer(&rig, 1);
+	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 1),
+				   RING_PAGES, &sub),
+			 0);
+	rig.guest.offer_count = 0;
+	mini_post(&rig.guest, rig.guest.connection_id,
+		  &(struct vmbus_msg_channel){ .header.type = VMBUS_MSG_CLOSE_CHANNEL,
+					       .channel_id = sub.offer.channel_id },
+		  sizeof(struct vmbus_msg_channel));
+	assert_int_equal(mini_release(&rig.guest, sub.offer.channel_id), 0);
+	assert_int_equal(mini_fence(&rig.guest), 0);
+	assert_int_equal(command(&primary, ECHO_OFFER_SUB_CHANNELS, 1, 0), 0);
+	wait_offer(&rig, 1);
+	rig_down(&rig);
+}
+BOTH_WAYS(a_sub_channel_may_be_asked_for_while_the_last_one_is_closing)
+
 static void a_broken_ring_costs_its_channel_only(bool threads)
 {
 	struct mini_channel channel, other;
@@ -476,8 +538,9 @@ static void a_device_that_breaks_or_fails_in_open_leaves_nothing_behind(bool thr
 	rig_up(&rig, threads);
 	connect_guest(&rig, VMBUS_VERSION_IRON);
 	atomic_store(&rig.a.open_error, -LIS_NOMEM);
-	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 0), RING_PAGES,
-				   &channel), -LIS_REFUSED);
+	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 0),
+				   RING_PAGES, &channel),
+			 -LIS_REFUSED);
 	atomic_store(&rig.a.open_error, 0);
 	atomic_store(&rig.a.break_in_open, true);
 	open_by_instance(&rig, &instance_a, &channel);
@@ -503,8 +566,9 @@ static void a_host_without_descriptors_refuses_channels_and_recovers(void **stat
 	none = usual;
 	none.rlim_cur = 3;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 0), RING_PAGES,
-				   &channel), -LIS_REFUSED);
+	assert_int_equal(mini_open(&rig.guest, mini_find_offer(&rig.guest, &instance_a, 0),
+				   RING_PAGES, &channel),
+			 -LIS_REFUSED);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
 	open_by_instance(&rig, &instance_a, &channel);
 	assert_int_equal(plain_echo(&channel, 1), 0);
@@ -567,8 +631,9 @@ static void interrupts_go_to_the_vp_the_guest_moved_them_to(bool threads)
 		modify.channel_id = channel.offer.channel_id;
 		modify.target_vp = round % 2;
 		mini_post(&rig.guest, rig.guest.connection_id, &modify, sizeof(modify));
-		assert_int_equal(mini_expect(&rig.guest, VMBUS_MSG_MODIFY_CHANNEL_RESPONSE, &response,
-					     sizeof(response)), 0);
+		assert_int_equal(mini_expect(&rig.guest, VMBUS_MSG_MODIFY_CHANNEL_RESPONSE,
+					     &response, sizeof(response)),
+				 0);
 		assert_int_equal(response.status, 0);
 		loopback_guest_take_flags(rig.guest.lo, 0, flags);
 		loopback_guest_take_flags(rig.guest.lo, 1, flags);
@@ -599,7 +664,8 @@ static void a_gpadl_the_device_holds_is_not_torn_down(bool threads)
 	open_by_instance(&rig, &instance_a, &channel);
 	assert_non_null(loopback_guest_alloc_pages(rig.guest.lo, 300, true, &gpa));
 	for (int round = 0; round < 2; round++) {
-		assert_int_equal(mini_gpadl(&rig.guest, channel.offer.channel_id, gpa, 300, &gpadl), 0);
+		assert_int_equal(mini_gpadl(&rig.guest, channel.offer.channel_id, gpa, 300, &gpadl),
+				 0);
 		assert_int_equal(command(&channel, ECHO_HOLD_GPADL, 0, gpadl), 0);
 		assert_int_equal(atomic_load(&rig.a.gpadl_bytes), 300 * HV_PAGE_BYTES);
 		teardown.channel_id = channel.offer.channel_id;
@@ -707,13 +773,53 @@ static void a_guest_that_does_not_read_is_not_listened_to(void **state)
 	rig_up(&rig, false);
 	connect_guest(&rig, VMBUS_VERSION_IRON);
 	for (int i = 0; i < 10000; i++) {
-		posted += loopback_guest_post_message(rig.guest.lo, rig.guest.connection_id, &header,
-						      sizeof(header)) == 0;
+		posted += loopback_guest_post_message(rig.guest.lo, rig.guest.connection_id,
+						      &header, sizeof(header)) == 0;
 		pump(&rig);
 	}
 	assert_true(posted > 64 && posted <= 64 + 64 + 2);
 	mini_drain(&rig.guest);
 	assert_int_equal(mini_unload(&rig.guest), 0);
+	rig_down(&rig);
+}
+
+static void what_is_queued_waits_until_the_guest_has_read(void **state)
+{
+	struct vmbus_message_header junk = { .type = VMBUS_MSG_TYPE_MAX };
+	struct vmbus_host_status status;
+	struct rig rig;
+
+	rig_up(&rig, false);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(loopback_guest_post_message(rig.guest.lo, 1, &junk, 8), 0);
+	for (int i = 0; i < 65; i++)
+		rig.partition->ops->post_message(rig.partition, 0, &junk, 8);
+	assert_int_equal(loopback_guest_post_message(rig.guest.lo, 1, &junk, 8), -LIS_FULL);
+	pump(&rig);
+	vmbus_host_status(rig.host, &status);
+	assert_int_equal(status.violations, 0);
+	mini_drain(&rig.guest);
+	assert_int_equal(mini_unload(&rig.guest), 0);
+	vmbus_host_status(rig.host, &status);
+	assert_int_equal(status.violations, 10);
+	rig_down(&rig);
+}
+
+static void a_reset_forgets_what_was_posted_before(void **state)
+{
+	struct vmbus_message_header junk = { .type = VMBUS_MSG_TYPE_MAX };
+	struct vmbus_host_status status;
+	struct rig rig;
+
+	rig_up(&rig, false);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(loopback_guest_post_message(rig.guest.lo, 1, &junk, 8), 0);
+	run_job(&rig, NULL, do_reset);
+	vmbus_host_status(rig.host, &status);
+	assert_int_equal(status.violations, 0);
+	connect_guest(&rig, VMBUS_VERSION_IRON);
 	rig_down(&rig);
 }
 
@@ -729,7 +835,8 @@ static int other_process(int fd)
 	if (mini_connect(&guest, VMBUS_VERSION_IRON) || mini_request_offers(&guest))
 		return 11;
 	for (int round = 0; round < 5; round++) {
-		const struct vmbus_msg_offer_channel *offer = mini_find_offer(&guest, &instance_a, 0);
+		const struct vmbus_msg_offer_channel *offer = mini_find_offer(&guest, &instance_a,
+									      0);
 
 		if (!offer || mini_open(&guest, offer, RING_PAGES, &channel))
 			return 12;
@@ -821,11 +928,13 @@ int main(void)
 		UNIT_TESTS(packets_come_back_in_every_version),
 		cmocka_unit_test(a_capped_bus_has_no_port_for_newer_guests),
 		UNIT_TESTS(full_rings_lose_nothing),
+		UNIT_TESTS(an_answer_that_found_no_room_goes_when_there_is),
 		UNIT_TESTS(closing_and_opening_again_works_under_traffic),
 		UNIT_TESTS(a_rescinded_device_goes_and_may_come_back),
 		UNIT_TESTS(a_reset_closes_all_and_the_next_guest_finds_a_fresh_bus),
 		UNIT_TESTS(a_second_kernel_takes_over_without_a_word),
 		UNIT_TESTS(sub_channels_come_when_asked_for_and_go_with_the_primary),
+		UNIT_TESTS(a_sub_channel_may_be_asked_for_while_the_last_one_is_closing),
 		UNIT_TESTS(a_broken_ring_costs_its_channel_only),
 		UNIT_TESTS(a_device_that_breaks_or_fails_in_open_leaves_nothing_behind),
 		cmocka_unit_test(a_host_without_descriptors_refuses_channels_and_recovers),
@@ -835,6 +944,8 @@ int main(void)
 		cmocka_unit_test(a_device_that_takes_nothing_lets_its_loop_sleep),
 		UNIT_TESTS(a_flood_of_messages_is_held_back_and_not_lost),
 		cmocka_unit_test(a_guest_that_does_not_read_is_not_listened_to),
+		cmocka_unit_test(what_is_queued_waits_until_the_guest_has_read),
+		cmocka_unit_test(a_reset_forgets_what_was_posted_before),
 		cmocka_unit_test(a_guest_may_live_in_another_process_and_die_there),
 		cmocka_unit_test(status_counts_what_went_by),
 	};

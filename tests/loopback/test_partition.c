@@ -77,7 +77,8 @@ static void addresses_outside_memory_have_no_pointer(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		assert_int_equal(partition_hva(partition, GPA(cases[i].gpa), cases[i].bytes) != NULL,
+		assert_int_equal(partition_hva(partition, GPA(cases[i].gpa), cases[i].bytes) !=
+					 NULL,
 				 cases[i].good);
 }
 
@@ -86,7 +87,8 @@ static void pages_are_mapped_in_the_order_given_and_twice(void **state)
 	uint64_t low = LOOPBACK_LOW_GPA >> HV_PAGE_SHIFT, high = LOOPBACK_HIGH_GPA >> HV_PAGE_SHIFT;
 	uint64_t last_low = low + HALF / HV_PAGE_BYTES - 1;
 	/* Backwards, in a row, over the edge of a slot, the same one again. */
-	uint64_t pfns[] = { low + 9, low + 8, low + 3, low + 4, low + 5, last_low, high, high + 1, low + 9 };
+	uint64_t pfns[] = { low + 9,  low + 8, low + 3,	 low + 4, low + 5,
+			    last_low, high,    high + 1, low + 9 };
 	const size_t count = sizeof(pfns) / sizeof(pfns[0]);
 	void *mapped;
 	char *at;
@@ -94,7 +96,8 @@ static void pages_are_mapped_in_the_order_given_and_twice(void **state)
 	assert_int_equal(partition_map_pages(partition, pfns, count, true, &mapped), 0);
 	at = mapped;
 	for (size_t i = 0; i < count; i++) {
-		uint64_t *page = partition_hva(partition, GPA(pfns[i] << HV_PAGE_SHIFT), HV_PAGE_BYTES);
+		uint64_t *page = partition_hva(partition, GPA(pfns[i] << HV_PAGE_SHIFT),
+					       HV_PAGE_BYTES);
 
 		*page = pfns[i];
 		assert_int_equal(*(uint64_t *)(void *)(at + i * HV_PAGE_BYTES), pfns[i]);
@@ -166,18 +169,21 @@ static void messages_come_in_order_to_their_vp(void **state)
 
 	for (uint32_t i = 0; i < 3 * LOOPBACK_MESSAGES_MAX; i++) {
 		message[0] = (uint8_t)i;
-		assert_int_equal(partition->ops->post_message(partition, i % 2, message, 1 + i % 240), 0);
+		assert_int_equal(
+			partition->ops->post_message(partition, i % 2, message, 1 + i % 240), 0);
 		if (i % 100 != 99)
 			continue;
 		assert_int_equal(partition->ops->messages_pending(partition), 100);
 		assert_int_equal(loopback_guest_wait(guest, 0, 1000), 0);
 		assert_int_equal(loopback_guest_wait(guest, 1, 1000), 0);
 		for (uint32_t j = i - 99; j <= i; j++) {
-			assert_int_equal(loopback_guest_next_message(guest, j % 2, message, &bytes), 0);
+			assert_int_equal(loopback_guest_next_message(guest, j % 2, message, &bytes),
+					 0);
 			assert_int_equal(message[0], (uint8_t)j);
 			assert_int_equal(bytes, 1 + j % 240);
 		}
-		assert_int_equal(loopback_guest_next_message(guest, 0, message, &bytes), -LIS_EMPTY);
+		assert_int_equal(loopback_guest_next_message(guest, 0, message, &bytes),
+				 -LIS_EMPTY);
 	}
 	assert_int_equal(partition->ops->post_message(partition, 2, message, 8), -LIS_INVALID);
 	assert_int_equal(partition->ops->post_message(partition, 0, message, sizeof(message)),
@@ -245,7 +251,8 @@ static void pages_are_given_once_and_zeroed(void **state)
 	assert_non_null(at);
 	for (size_t i = 0; i < 10 * HV_PAGE_BYTES; i++)
 		assert_int_equal(at[i], 0);
-	assert_ptr_equal(at, partition_hva(loopback_guest_memory(guest), first, 10 * HV_PAGE_BYTES));
+	assert_ptr_equal(at,
+			 partition_hva(loopback_guest_memory(guest), first, 10 * HV_PAGE_BYTES));
 	loopback_guest_free_pages(guest, first, 10);
 	loopback_guest_free_pages(guest, second, 3);
 	loopback_guest_free_pages(guest, third, 3);
@@ -284,8 +291,8 @@ static int far_end(int fd)
 	/* The host binds 77 anew when it gets this; the old descriptor must not be used. */
 	if (loopback_guest_post_message(far, 1, message, 9) || loopback_guest_signal(far, 77))
 		return 5;
-	if (loopback_guest_wait(far, 1, 5000) || loopback_guest_next_message(far, 1, message, &bytes) ||
-	    bytes != 8 || message[0] != 42)
+	if (loopback_guest_wait(far, 1, 5000) ||
+	    loopback_guest_next_message(far, 1, message, &bytes) || bytes != 8 || message[0] != 42)
 		return 6;
 	strcpy(loopback_guest_alloc_pages(far, 1, true, &gpa), "far away");
 	if (loopback_guest_post_message(far, 1, message, 10))
@@ -306,7 +313,8 @@ static int take_far(void *owner, uint32_t connection_id, const void *payload, si
 	if (connection_id == 1 && payload_bytes == 9) {
 		partition->ops->unbind_signal(partition, 77);
 		assert_int_equal(partition->ops->bind_signal(partition, 77, host.fds[1]), 0);
-		assert_int_equal(partition->ops->post_message(partition, 1, answer, sizeof(answer)), 0);
+		assert_int_equal(partition->ops->post_message(partition, 1, answer, sizeof(answer)),
+				 0);
 		return 0;
 	}
 	return take(&host.sum, connection_id, payload, payload_bytes);

@@ -376,8 +376,8 @@ void guest_contacts(struct world *world, uint32_t version, uint32_t vp)
 		contact.interrupt_page_gpa = 0;
 		contact.sint = VMBUS_MESSAGE_SINT;
 	}
-	guest_posts_on(world, newer ? VMBUS_CONNECTION_MESSAGE_4 : VMBUS_CONNECTION_MESSAGE, &contact,
-		       sizeof(contact));
+	guest_posts_on(world, newer ? VMBUS_CONNECTION_MESSAGE_4 : VMBUS_CONNECTION_MESSAGE,
+		       &contact, sizeof(contact));
 }
 
 void guest_connects(struct world *world, uint32_t version)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A world around one server: devices that answer when told to, a guest that sends what it is told to,
- * and a judge: every call the server makes is checked against what the server's header promises.
+ * A world around one server: devices that answer when told to, a guest that sends what it is told
+ * to, and a judge: every call the server makes is checked against what the server's header
+ * promises.
  */
 #ifndef OPENLIS_TESTS_SERVER_WORLD_H
 #define OPENLIS_TESTS_SERVER_WORLD_H

@@ -86,7 +86,8 @@ static void a_cap_refuses_what_is_newer_and_closes_port_4(void **state)
 				.version = versions[i],
 			};
 
-			guest_posts(&world, &contact, sizeof(contact)); /* also newer ones on port 1 */
+			guest_posts(&world, &contact,
+				    sizeof(contact)); /* also newer ones on port 1 */
 			assert_int_equal(world.server.state == VMBUS_SERVER_CONNECTED,
 					 versions[i] <= versions[cap]);
 		}
@@ -249,7 +250,8 @@ static void unload_is_answered_where_it_was_asked_for(void **state)
 		guest_posts(&world, &unload, sizeof(unload));
 		assert_int_equal(world.server.state, VMBUS_SERVER_DISCONNECTED);
 		if (versions[i] != VMBUS_VERSION_WS2008) { /* which does not know the answer */
-			assert_int_equal(world.sent[0].vp, versions[i] >= VMBUS_VERSION_WIN8_1 ? 3 : 0);
+			assert_int_equal(world.sent[0].vp,
+					 versions[i] >= VMBUS_VERSION_WIN8_1 ? 3 : 0);
 			guest_reads(&world, VMBUS_MSG_UNLOAD_COMPLETE, 8);
 		}
 		guest_reads_nothing(&world);
@@ -450,7 +452,18 @@ static void sockets_and_reserved_channels_are_declined(void **state)
 }
 
 /* One of each state a channel, and the connection, can be in. */
-enum moment { NOBODY, CONTACTED, OFFERED, OPENING, OPEN, CLOSING, REOPENING, DEAD, LEAVING, MOMENTS };
+enum moment {
+	NOBODY,
+	CONTACTED,
+	OFFERED,
+	OPENING,
+	OPEN,
+	CLOSING,
+	REOPENING,
+	DEAD,
+	LEAVING,
+	MOMENTS
+};
 
 static void come_to(enum moment moment)
 {

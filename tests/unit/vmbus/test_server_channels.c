@@ -152,7 +152,8 @@ static void impossible_opens_are_refused(void **state)
 		uint64_t words[30];
 		size_t bytes = make_header(words, 5, 8 * 6, 1);
 
-		bytes = add_word(words, bytes, i ? range_word(4 * 4096, 8) : range_word(5 * 4096 - 8, 0));
+		bytes = add_word(words, bytes,
+				 i ? range_word(4 * 4096, 8) : range_word(5 * 4096 - 8, 0));
 		for (uint64_t page = 0; page < 5; page++)
 			bytes = add_word(words, bytes, 0x10 + page);
 		guest_posts(&world, words, bytes);
@@ -450,7 +451,8 @@ static void a_rescinded_channel_closes_and_its_id_lives_until_released(void **st
 	world_answer_all(&world);
 	guest_reads_torndown(&world, 5);
 	assert_int_equal(channel->releases, 1);
-	/* On the dead id GPADLs go on as if nothing had happened, and nothing else is held against it. */
+	/* On the dead id GPADLs go on as if nothing had happened, and nothing else is held against
+	 * it. */
 	guest_makes_gpadl(&world, 1, 8, 0x10, 30);
 	assert_int_equal(guest_reads_created(&world, 8), 0);
 	guest_tears_down(&world, 1, 8);
@@ -505,14 +507,15 @@ static void a_device_comes_back_when_the_guest_has_let_go_of_it(void **state)
 	reads_rescind(1);
 	assert_int_equal(world_offer(&world, 0), 0);
 	guest_reads_nothing(&world);
-	assert_int_equal(world_offer(&world, 2), 0); /* another one need not wait, nor gets that id */
+	assert_int_equal(world_offer(&world, 2),
+			 0); /* another one need not wait, nor gets that id */
 	offer = guest_reads(&world, VMBUS_MSG_OFFER_CHANNEL, sizeof(*offer));
 	assert_int_equal(offer->channel_id, 3);
 	guest_sends_channel(&world, VMBUS_MSG_RELID_RELEASED, 1);
 	offer = guest_reads(&world, VMBUS_MSG_OFFER_CHANNEL, sizeof(*offer));
 	assert_int_equal(offer->channel_id, 1);
-	assert_int_equal(guid_compare(&offer->instance_id, &world.channels[0].server.offer.instance_id),
-			 0);
+	assert_int_equal(
+		guid_compare(&offer->instance_id, &world.channels[0].server.offer.instance_id), 0);
 	/* A new connection knows no dead ids. */
 	world_rescind(&world, 0);
 	assert_int_equal(world_offer(&world, 0), 0);

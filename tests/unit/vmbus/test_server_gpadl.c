@@ -74,16 +74,19 @@ static void a_gpadl_may_have_many_ranges(void **state)
 	bytes = add_word(words, bytes, 0x14);
 	guest_posts(&world, words, bytes);
 	assert_int_equal(guest_reads_created(&world, 5), 0);
-	assert_int_equal(vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 0, &range), 0);
+	assert_int_equal(
+		vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 0, &range), 0);
 	assert_int_equal(range.range_count, 3);
 	assert_int_equal(range.byte_count, 100);
 	assert_int_equal(range.byte_offset, 4095);
 	assert_int_equal(range.pfn_count, 2);
 	assert_int_equal(range.pfns[1], 0x12);
-	assert_int_equal(vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 2, &range), 0);
+	assert_int_equal(
+		vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 2, &range), 0);
 	assert_int_equal(range.pfns[0], 0x14);
-	assert_int_equal(vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 3, &range),
-			 -LIS_NOTFOUND);
+	assert_int_equal(
+		vmbus_server_gpadl_get(&world.server, &world.channels[0].server, 5, 3, &range),
+		-LIS_NOTFOUND);
 	/* No ring is in three pieces. */
 	assert_false(vmbus_server_gpadl_put(&world.server, &world.channels[0].server, 5));
 	assert_false(vmbus_server_gpadl_put(&world.server, &world.channels[0].server, 5));
@@ -217,7 +220,8 @@ static void what_a_guest_may_have_of_gpadls_is_limited(void **state)
 		if (world.sent_count == world.read_count)
 			taken++;
 		else
-			assert_int_equal(guest_reads_created(&world, id), VMBUS_STATUS_INSUFFICIENT_RESOURCES);
+			assert_int_equal(guest_reads_created(&world, id),
+					 VMBUS_STATUS_INSUFFICIENT_RESOURCES);
 	}
 	assert_int_equal(taken, VMBUS_SERVER_GPADL_WORDS_MAX / 8191);
 	guest_connects(&world, VMBUS_VERSION_IRON);
@@ -226,7 +230,8 @@ static void what_a_guest_may_have_of_gpadls_is_limited(void **state)
 		world.read_count = world.sent_count = 0;
 		guest_makes_gpadl(&world, 1, id * VMBUS_SERVER_GPADL_BUCKETS, 1, 1); /* one chain */
 		if (id % 512 == 0)
-			assert_int_equal(guest_reads_created(&world, id * VMBUS_SERVER_GPADL_BUCKETS), 0);
+			assert_int_equal(
+				guest_reads_created(&world, id * VMBUS_SERVER_GPADL_BUCKETS), 0);
 	}
 	world.read_count = world.sent_count = 0;
 	guest_makes_gpadl(&world, 1, 3, 1, 1);
@@ -248,7 +253,8 @@ static void teardown_waits_for_the_device(void **state)
 	guest_tears_down(&world, 1, 8);
 	guest_tears_down(&world, 1, 8); /* twice is wrong */
 	assert_int_equal(violations(), 1);
-	assert_int_equal(vmbus_server_gpadl_get(&world.server, channel, 8, 0, &range), -LIS_NOTFOUND);
+	assert_int_equal(vmbus_server_gpadl_get(&world.server, channel, 8, 0, &range),
+			 -LIS_NOTFOUND);
 	assert_false(vmbus_server_gpadl_put(&world.server, channel, 8));
 	vmbus_server_answer_teardowns(&world.server);
 	guest_reads_nothing(&world);
@@ -269,7 +275,8 @@ static void teardown_waits_for_the_device(void **state)
 	/* A device has nothing to do with GPADLs of a closed channel. */
 	guest_makes_gpadl(&world, 1, 9, 0x10, 2);
 	guest_reads_created(&world, 9);
-	assert_int_equal(vmbus_server_gpadl_get(&world.server, channel, 9, 0, &range), -LIS_NOTFOUND);
+	assert_int_equal(vmbus_server_gpadl_get(&world.server, channel, 9, 0, &range),
+			 -LIS_NOTFOUND);
 	world_fini(&world);
 }
 

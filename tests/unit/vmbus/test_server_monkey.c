@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * A guest and devices that do anything at any time, by a fixed sequence of random numbers. After each
- * step the server's books must be in order (vmbus_server_check) and every call it makes must be one
- * that its header allows (server_world.c). A small model beside it says what the guest must hear.
+ * A guest and devices that do anything at any time, by a fixed sequence of random numbers. After
+ * each step the server's books must be in order (vmbus_server_check) and every call it makes must
+ * be one that its header allows (server_world.c). A small model beside it says what the guest must
+ * hear.
  */
 #include "tests/unit/vmbus/server_world.h"
 
@@ -175,12 +176,14 @@ static void a_device_takes_or_gives_a_gpadl(struct world_channel *channel)
 	if (channel->device == DEVICE_IDLE)
 		return;
 	if (roll(2)) {
-		if (vmbus_server_gpadl_get(&world.server, &channel->server, roll(GPADL_IDS), roll(2),
-					   &range) == 0)
+		if (vmbus_server_gpadl_get(&world.server, &channel->server, roll(GPADL_IDS),
+					   roll(2), &range) == 0)
 			for (uint32_t i = 0; i < range.pfn_count; i++)
 				assert_true(range.pfns[i] < WORLD_PAGES);
-	} else if (vmbus_server_gpadl_put(&world.server, &channel->server, channel->open.ring_gpadl_id +
-					  1 + roll(3))) { /* never the ring's: the server holds it */
+	} else if (vmbus_server_gpadl_put(
+			   &world.server, &channel->server,
+			   channel->open.ring_gpadl_id + 1 +
+				   roll(3))) { /* never the ring's: the server holds it */
 		vmbus_server_answer_teardowns(&world.server);
 	}
 }
