@@ -296,7 +296,7 @@ int block_open(const char *path, const struct block_open_options *options,
 	return 0;
 
 out_close:
-	close(file.fd);
+	close(file.fd); /* drops the lock; no request was made on it */
 	return result;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "storage/images/lock.h"
 #include "vmbus/os.h"
 
 int image_error(char *error, int code, const char *path, const char *format, ...)
@@ -127,6 +128,7 @@ out_buffered:
 
 void image_fini(struct image *image)
 {
+	lock_drop(image->fd);
 	close(image->fd);
 	free(image->device.path);
 }

@@ -166,3 +166,10 @@ int lock_take(int fd, const char *path, bool write, char *holder)
 		       path, strerror(-result));
 	return 0;
 }
+
+void lock_drop(int fd)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	fcntl(fd, F_OFD_SETLK, &all);
+}

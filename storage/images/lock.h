@@ -13,7 +13,7 @@
 #define LOCK_HOLDER_BYTES 64
 
 /**
- * lock_take() - Lock a file until its descriptor is closed.
+ * lock_take() - Lock a file until lock_drop(), or until its descriptor is closed.
  * @fd: open for reading, for writing too if @write
  * @write: alone; otherwise with other readers
  * @holder: LOCK_HOLDER_BYTES; on -LIS_BUSY who has it, empty if that cannot be told
@@ -25,5 +25,11 @@
  * Return: 0 (also where the file system knows no locks, with a line in the log), -LIS_BUSY, -LIS_IO.
  */
 int lock_take(int fd, const char *path, bool write, char *holder) LIS_MUST_USE;
+
+/**
+ * lock_drop() - Unlock, before closing. Closing alone may be late: io_uring lets go of a file some time
+ * after the last request on it was done.
+ */
+void lock_drop(int fd);
 
 #endif
