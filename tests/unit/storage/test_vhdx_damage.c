@@ -255,31 +255,42 @@ static void a_file_cut_anywhere_is_survived(void **state)
 
 static void a_log_full_of_forged_entries_ends_soon(void **state)
 {
-	static uint8_t sectors[1 << 20];
 	struct vhdx_header header;
 
 	alarm(SECONDS_MAX);
 	restore(golden_bytes);
 	header = make_current_header(fd);
-	/* Each sector begins an entry that fills the log, and whose sectors all look right. */
+	/* Each sector is a valid entry; none of their tails leads back to them. */
 	for (uint32_t i = 0; i < 256; i++) {
 		struct vhdx_log_entry entry = {
-			.signature = VHDX_LOG_ENTRY_TAG, .entry_length_bytes = 1 << 20,
-			.sequence_number = 1, .descriptor_count = 32766, .log_guid = header.log_guid,
+			.signature = VHDX_LOG_ENTRY_TAG, .entry_length_bytes = PAGE, .sequence_number = 2 * i + 1,
+			.tail_bytes = (i + 1) % 256 * PAGE, .log_guid = header.log_guid,
 		};
 
-		memcpy(sectors + i * PAGE, &entry, sizeof(entry));
-		for (uint32_t at = sizeof(entry); at < PAGE; at += 32) {
-			struct vhdx_log_descriptor zero = { .signature = VHDX_LOG_ZERO_TAG,
-							    .file_offset_bytes = MAKE_BAT_OFFSET,
-							    .sequence_number = 1 };
-
-			memcpy(sectors + i * PAGE + at, &zero, sizeof(zero));
-		}
+		make_put(fd, &entry, sizeof(entry), MAKE_LOG_OFFSET + i * PAGE);
+		make_put(fd, pages[0].bytes + 512, PAGE - sizeof(entry),
+			 MAKE_LOG_OFFSET + i * PAGE + sizeof(entry));
+		make_checksum(fd, MAKE_LOG_OFFSET + i * PAGE, PAGE);
 	}
-	make_put(fd, sectors, sizeof(sectors), MAKE_LOG_OFFSET);
 	assert_int_equal(try_it(), -LIS_FORMAT);
 	alarm(0);
+}
+
+static void the_log_cannot_reach_headers_or_itself(void **state)
+{
+	const uint64_t targets[] = { 0, VHDX_HEADER1_OFFSET - PAGE, MAKE_LOG_OFFSET + 100 * PAGE };
+	static uint8_t before[PAGE], after[PAGE];
+
+	for (int i = 0; i < 3; i++) {
+		restore(golden_bytes);
+		make_put(fd, &targets[i], 8, LOG_ENTRY(2) + sizeof(struct vhdx_log_entry) +
+			 offsetof(struct vhdx_log_descriptor, file_offset_bytes));
+		make_checksum(fd, LOG_ENTRY(2), 8192);
+		make_get(fd, before, PAGE, targets[i]);
+		(void)try_it();
+		make_get(fd, after, PAGE, targets[i]);
+		assert_memory_equal(before, after, PAGE);
+	}
 }
 
 static void differencing_files_are_refused_by_that_name(void **state)
@@ -301,6 +312,7 @@ static void refused_with(int result, const char *words)
 static void refusals_name_what_is_wrong(void **state)
 {
 	const uint64_t present = VHDX_BLOCK_FULLY_PRESENT;
+	const uint32_t far_away = (1 << 20) - 4; /* 8 bytes there end behind the region */
 	struct vhdx_make small = make;
 	uint64_t entry;
 
@@ -320,6 +332,10 @@ static void refusals_name_what_is_wrong(void **state)
 	entry = VHDX_BLOCK_PARTIALLY_PRESENT;
 	make_put(fd, &entry, 8, MAKE_BAT_OFFSET + 8);
 	refused_with(-LIS_FORMAT, "entry of block 1");
+	entry = 0;
+	make_put(fd, &entry, 8, MAKE_BAT_OFFSET + 8);
+	make_put(fd, &far_away, 4, MAKE_METADATA_OFFSET + 32 + 32 + 16);
+	refused_with(-LIS_FORMAT, "disk size is not where");
 	make_put(fd, "x", 1, VHDX_HEADER1_OFFSET + 9);
 	make_put(fd, "x", 1, VHDX_HEADER2_OFFSET + 9);
 	refused_with(-LIS_FORMAT, "neither of its two headers");
@@ -345,6 +361,7 @@ int main(void)
 		cmocka_unit_test(any_field_of_extreme_value_is_survived),
 		cmocka_unit_test(a_file_cut_anywhere_is_survived),
 		cmocka_unit_test(a_log_full_of_forged_entries_ends_soon),
+		cmocka_unit_test(the_log_cannot_reach_headers_or_itself),
 		cmocka_unit_test(differencing_files_are_refused_by_that_name),
 		cmocka_unit_test(refusals_name_what_is_wrong),
 		cmocka_unit_test(memory_stays_small),

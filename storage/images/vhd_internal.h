@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Between the VHD files: vhd_open.c parses, vhd_bat.c finds and allocates blocks, vhd_settle.c makes
+ * the BAT durable, vhd_io.c serves requests.
+ *
+ * Locking: BAT entries and vhd.whole are atomic and read without a lock. They change, as everything in
+ * struct vhd_space and the queue of struct vhd_settle does, under vhd.lock. The rest of struct
+ * vhd_settle belongs to the loop that runs the round at the moment.
+ */
+#ifndef OPENLIS_STORAGE_IMAGES_VHD_INTERNAL_H
+#define OPENLIS_STORAGE_IMAGES_VHD_INTERNAL_H
+
+#include <pthread.h>
+
+#include "storage/images/transfer.h"
+#include "storage/images/vhd.h"
+#include "storage/images/vhd_format.h"
+
+/* BAT sectors that one step of a round takes. [policy] */
+#define VHD_SETTLE_SECTORS_MAX 64u
+
+/* Where blocks come from. Under vhd.lock. */
+struct vhd_space {
+	uint64_t end_bytes;  /* behind the last thing but the footer; whole sectors */
+	uint64_t file_bytes; /* the file's length; its last sector is the footer */
+	uint64_t absent;     /* blocks that are not there */
+	bool grown;          /* from end_bytes to the footer: zeroes, and bitmaps where blocks will be */
+	uint64_t *dirty;     /* one bit for each sector of the BAT that is newer than on disk */
+	uint32_t dirty_count;
+};
+
+struct vhd_settle {
+	/* Under vhd.lock. */
+	bool running;
+	struct block_request *queue, **queue_tail; /* for the next round */
+	int failed;                  /* sticky: what is on disk is in doubt until reopened */
+
+	/* The runner's. */
+	struct block_request *batch; /* waits for this round */
+	struct io_loop *loop;
+	struct io_op op;
+	struct io_call handover;
+	int stage;
+	int error;
+	bool unsynced;               /* something was written since the last flush of this round */
+	uint32_t cursor;             /* BAT sector to look at next */
+	const uint8_t *io_data;      /* write under way */
+	uint64_t io_offset_bytes, io_left_bytes;
+	uint8_t *sectors;            /* what goes into place */
+	uint32_t sector_index[VHD_SETTLE_SECTORS_MAX];
+	uint32_t sector_count, sectors_placed;
+};
+
+struct vhd {
+	struct image image;
+
+	/* Fixed while open. */
+	bool fixed;
+	uint32_t block_bytes;
+	uint32_t block_shift;
+	uint32_t bitmap_bytes;
+	uint64_t block_count;
+	uint64_t bat_offset_bytes;
+	uint32_t bat_sectors;     /* of 512 bytes, that have entries in use */
+	_Atomic uint32_t *bat;    /* whole sectors; in the processor's byte order */
+	_Atomic uint8_t *whole;   /* for each block: 1 if its bitmap is known to have every bit set */
+	uint8_t *page;            /* what is written to the file, aligned: footer, then a bitmap of ones */
+	struct vhd_footer *footer; /* as on disk */
+
+	atomic_bool unsettled;    /* some BAT entry is not durable yet */
+
+	pthread_mutex_t lock;
+	struct vhd_space space;
+	struct vhd_settle settle;
+
+	/* What was found at open, for a check. */
+	bool tail_damaged;        /* the footer at the end did not count */
+	bool copy_damaged;        /* dynamic: its copy at the start is not good */
+
+	/* Only while opening. */
+	const char *path;
+	char *error;
+	int fd;
+	uint64_t file_bytes;
+	uint64_t blocks_end_bytes; /* blocks must end before */
+};
+
+/* ---- vhd_open.c ---- */
+
+/** vhd_damaged() - "PATH: is a damaged VHD file: REASON". Return: -LIS_FORMAT. */
+int vhd_damaged(struct vhd *vhd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- vhd_bat.c ---- */
+
+/** vhd_bat_load() - Read and check the BAT; finds space.end_bytes. Return: 0, or an error with its line. */
+int vhd_bat_load(struct vhd *vhd, const struct vhd_header *header) LIS_MUST_USE;
+
+/** vhd_bat_free() - Free what vhd_bat_load() got. */
+void vhd_bat_free(struct vhd *vhd);
+
+/** vhd_bat_entry() - Sector of a block's bitmap, or VHD_ABSENT. Any thread. */
+static inline uint32_t vhd_bat_entry(struct vhd *vhd, uint64_t block)
+{
+	/* Pairs with the release in vhd_bat_allocate(): the file is long enough for what it says. */
+	return atomic_load_explicit(&vhd->bat[block], memory_order_acquire);
+}
+
+static inline uint64_t vhd_data_offset(const struct vhd *vhd, uint32_t entry)
+{
+	return (uint64_t)entry * VHD_SECTOR_BYTES + vhd->bitmap_bytes;
+}
+
+/**
+ * vhd_bat_allocate() - Give a block its place; it reads as zero there. Any thread.
+ * Return: 0 (also where another thread was first), -LIS_NOSPACE, -LIS_IO.
+ */
+int vhd_bat_allocate(struct vhd *vhd, uint64_t block) LIS_MUST_USE;
+
+/** vhd_bitmap_whole() - Are the bits of all sectors of @block that the disk has set? */
+bool vhd_bitmap_whole(const struct vhd *vhd, uint64_t block, const uint8_t *bitmap);
+
+/** vhd_bitmap_has() - The bit of one sector of a block. */
+static inline bool vhd_bitmap_has(const uint8_t *bitmap, uint64_t sector)
+{
+	return bitmap[sector / 8] & 0x80u >> sector % 8;
+}
+
+/**
+ * vhd_bat_make_whole() - Before a block with clear bits is written: zero the sectors that do not
+ * count, then set all bits, durably, in this order. Any thread; waits for the disk. Such blocks come
+ * from other programs, and each is made whole once.
+ *
+ * Return: 0, an error of block_done.
+ */
+int vhd_bat_make_whole(struct vhd *vhd, uint64_t block) LIS_MUST_USE;
+
+/** vhd_bat_collect() - Copy dirty sectors from settle.cursor on, as on disk, and mark them clean. */
+void vhd_bat_collect(struct vhd *vhd);
+
+/** vhd_bat_uncollect() - Mark the collected sectors dirty again. */
+void vhd_bat_uncollect(struct vhd *vhd);
+
+/* ---- vhd_settle.c ---- */
+
+/**
+ * vhd_settle_wait() - All writes completed and all BAT entries set before become durable; the request
+ * goes on with its done(). Context: request->loop's thread.
+ */
+void vhd_settle_wait(struct vhd *vhd, struct block_request *request);
+
+/** vhd_settle_fail() - Flushing went wrong elsewhere: the BAT on disk is in doubt. Any thread. */
+void vhd_settle_fail(struct vhd *vhd, int error);
+
+/** vhd_settle_close() - Settle, and put the footer behind the last block, synchronously. */
+int vhd_settle_close(struct vhd *vhd) LIS_MUST_USE;
+
+/* ---- vhd_io.c ---- */
+
+void vhd_submit(struct block_device *device, struct block_request *request);
+
+#endif
