@@ -19,6 +19,7 @@
 #include "io/error.h"
 #include "storage/images/image.h"
 #include "storage/images/lock.h"
+#include "storage/images/vhd.h"
 #include "storage/images/vhdx.h"
 
 #define BOUNCE_BYTES (1u << 20) /* [policy] a misaligned request goes in pieces of this */
@@ -228,25 +229,20 @@ static const char *detect(const struct image_file *file, const char **other)
 {
 	static const struct {
 		const char *magic;
-		uint32_t bytes;
 		const char *name;
-	} others[] = {
-		{ "QFI\xfb", 4, "a QCOW2" }, { "KDMV", 4, "a VMDK" }, { "conectix", 8, "a dynamic VHD" },
-	};
-	uint8_t start[8] = { 0 }, end[8] = { 0 };
+	} others[] = { { "QFI\xfb", "a QCOW2" }, { "KDMV", "a VMDK" } };
+	uint8_t start[8] = { 0 };
 
 	*other = NULL;
 	if (image_read(file->fd, start, sizeof(start), 0))
 		return "raw"; /* too short for anything else; a broken disk says so itself later */
 	if (!memcmp(start, VHDX_SIGNATURE, sizeof(start)))
 		return "vhdx";
+	if (vhd_detect(file))
+		return "vhd";
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (!memcmp(start, others[i].magic, others[i].bytes))
+		if (!memcmp(start, others[i].magic, 4))
 			*other = others[i].name;
-	if (!file->is_device && file->size_bytes > 512 &&
-	    !image_read(file->fd, end, sizeof(end), file->size_bytes - 512) &&
-	    !memcmp(end, "conectix", 8))
-		*other = "a fixed VHD";
 	return "raw";
 }
 
@@ -263,10 +259,12 @@ static int open_format(struct image_file *file, const char *format, struct block
 				   other);
 	if (!strcmp(format, "vhdx"))
 		return vhdx_open(file, out_device, error);
+	if (!strcmp(format, "vhd"))
+		return vhd_open(file, out_device, error);
 	if (!strcmp(format, "raw"))
 		return raw_open(file, out_device, error);
 	return image_error(error, -LIS_UNSUPPORTED, file->path,
-			   "'%s' is not an image format; there are raw and vhdx", format);
+			   "'%s' is not an image format; there are raw, vhd and vhdx", format);
 }
 
 int block_open(const char *path, const struct block_open_options *options,

@@ -66,7 +66,7 @@ struct block_geometry {
 struct block_device;
 
 struct block_driver {
-	const char *name; /* "raw", "vhdx" */
+	const char *name; /* "raw", "vhd", "vhdx" */
 	void (*submit)(struct block_device *device, struct block_request *request);
 	/* Called when nothing is in flight. Makes everything durable. Returns 0 or an error; frees in any case. */
 	int (*close)(struct block_device *device);
@@ -101,6 +101,29 @@ struct block_open_options {
  */
 int block_open(const char *path, const struct block_open_options *options,
 	       struct block_device **out_device, char *error) LIS_MUST_USE;
+
+/* A new image. */
+struct block_create_options {
+	const char *format;            /* "raw", "vhd", "vhdx"; NULL: raw */
+	uint64_t size_bytes;           /* of the disk */
+	uint32_t block_bytes;          /* unit of allocation; 0: the format's usual one */
+	uint32_t logical_sector_bytes; /* 0: 512 */
+	bool fixed;                    /* all blocks have their place from the start */
+	bool allocate;                 /* fixed, raw: and their room on the disk */
+};
+
+/**
+ * block_create() - Make an image that reads as zero, durably but for its name.
+ * @path: must not exist
+ * @options: what it is to be
+ * @error: as block_open()
+ *
+ * Context: may sleep.
+ * Return: 0, -LIS_REFUSED (it exists), -LIS_INVALID (the format cannot be so), -LIS_UNSUPPORTED (no such
+ * format), -LIS_NOSPACE, -LIS_DENIED, -LIS_NOTFOUND, -LIS_NOMEM, -LIS_IO, -LIS_READONLY. On failure there
+ * is no file.
+ */
+int block_create(const char *path, const struct block_create_options *options, char *error) LIS_MUST_USE;
 
 /**
  * block_submit() - Start a request on @loop (the calling thread's). Checks range, alignment and

@@ -211,23 +211,21 @@ static int grow_by(struct vhd *vhd, uint64_t count)
 {
 	struct vhd_space *space = &vhd->space;
 	uint64_t stride_bytes = round_up(vhd->bitmap_bytes, IMAGE_PAGE_BYTES) + vhd->block_bytes;
-	uint64_t first = next_place(vhd, space->end_bytes), old_bytes = space->file_bytes;
+	uint64_t first = next_place(vhd, space->end_bytes);
+	uint64_t old_bytes = round_up(space->file_bytes, SECTOR);
 	uint64_t end_bytes = first + (count - 1) * stride_bytes + vhd->bitmap_bytes + vhd->block_bytes;
 	uint64_t file_bytes = end_bytes + sizeof(struct vhd_footer);
 	int result;
 
-	/* What a writer that died left behind the last block may be longer than that. */
-	if (file_bytes < round_up(old_bytes, SECTOR))
-		file_bytes = round_up(old_bytes, SECTOR);
-	if (ftruncate(vhd->image.fd, (off_t)file_bytes) < 0)
-		return image_errno(errno);
-	/* The new footer before the old one is overwritten; in between both are there. */
-	result = image_write(vhd->image.fd, vhd->page, sizeof(struct vhd_footer),
-			     file_bytes - sizeof(struct vhd_footer));
-	if (!result && old_bytes > file_bytes - sizeof(struct vhd_footer))
-		old_bytes = file_bytes - sizeof(struct vhd_footer);
+	/*
+	 * The new footer before the old one is overwritten: both are there for a while. A writer that
+	 * died may have left the file longer than this; what it left must not be seen again.
+	 */
+	result = image_write(vhd->image.fd, vhd->page, sizeof(struct vhd_footer), end_bytes);
+	if (!result && ftruncate(vhd->image.fd, (off_t)file_bytes) < 0)
+		result = image_errno(errno);
 	if (!result)
-		result = clear(vhd, space->end_bytes, old_bytes);
+		result = clear(vhd, space->end_bytes, old_bytes < end_bytes ? old_bytes : end_bytes);
 	for (uint64_t i = 0; i < count && !result; i++)
 		result = image_write(vhd->image.fd, vhd->page + sizeof(struct vhd_footer), vhd->bitmap_bytes,
 				     first + i * stride_bytes);

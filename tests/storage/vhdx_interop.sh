@@ -116,14 +116,11 @@ locked() {
 	wait "$holder" || true
 }
 
-differencing() {
+other_formats() {
 	what="unsupported"
 	qemu-img create -q -f qcow2 some.qcow2 10M
 	"$imgtool" some.qcow2 2> error.txt && fail "took a qcow2 for raw"
 	grep -q QCOW2 error.txt || fail "does not name qcow2"
-	qemu-img create -q -f vpc -o subformat=fixed some.vhd 10M
-	"$imgtool" some.vhd 2> error.txt && fail "took a VHD for raw"
-	grep -q "fixed VHD" error.txt || fail "does not name VHD"
 }
 
 for block in 1M 2M 8M 32M 256M; do
@@ -142,5 +139,5 @@ huge 64T 256M
 killed 1M
 killed 32M
 locked
-differencing
+other_formats
 echo "all VHDX files agree"

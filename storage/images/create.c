@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* Makes new images: the file, and what all formats need to fill it. */
+#include "storage/images/create.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/error.h"
+#include "storage/images/image.h"
+
+int create_extend(const struct create_file *file, uint64_t bytes, bool allocate)
+{
+	int posix = ftruncate(file->fd, (off_t)bytes) < 0 ? errno : 0;
+
+	if (!posix && allocate && fallocate(file->fd, 0, 0, (off_t)bytes) < 0 && errno != EOPNOTSUPP)
+		posix = errno;
+	if (posix)
+		return image_error(file->error, image_errno(posix), file->path,
+				   "%llu bytes cannot be had: %s", (unsigned long long)bytes,
+				   strerror(posix));
+	return 0;
+}
+
+int create_write(const struct create_file *file, const void *data, uint64_t bytes, uint64_t offset_bytes)
+{
+	int result = image_write(file->fd, data, bytes, offset_bytes);
+
+	return result ? image_error(file->error, result, file->path, "cannot be written: %s",
+				    lis_error_text(result)) : 0;
+}
+
+int create_raw(const struct create_file *file, const struct block_create_options *options)
+{
+	if (options->block_bytes)
+		return image_error(file->error, -LIS_INVALID, file->path, "a raw image has no blocks");
+	return create_extend(file, options->size_bytes, options->allocate);
+}
+
+static int fill(const struct create_file *file, const struct block_create_options *options)
+{
+	const char *format = options->format ? options->format : "raw";
+
+	if (!options->size_bytes || options->size_bytes % 512)
+		return image_error(file->error, -LIS_INVALID, file->path,
+				   "a disk has a whole number of sectors of 512 bytes, one at least");
+	if (!strcmp(format, "raw"))
+		return create_raw(file, options);
+	if (!strcmp(format, "vhd"))
+		return create_vhd(file, options);
+	if (!strcmp(format, "vhdx"))
+		return create_vhdx(file, options);
+	return image_error(file->error, -LIS_UNSUPPORTED, file->path,
+			   "'%s' is not an image format; there are raw, vhd and vhdx", format);
+}
+
+int block_create(const char *path, const struct block_create_options *options, char *error)
+{
+	struct create_file file = { .path = path, .error = error };
+	int result;
+
+	file.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+	if (file.fd < 0)
+		return image_error(error, errno == EEXIST ? -LIS_REFUSED : lis_error_from_errno(errno), path,
+				   "cannot be made: %s", strerror(errno));
+	result = fill(&file, options);
+	if (!result && fsync(file.fd) < 0)
+		result = image_error(error, image_errno(errno), path, "cannot be written: %s",
+				     strerror(errno));
+	close(file.fd);
+	if (result)
+		unlink(path);
+	return result;
+}
