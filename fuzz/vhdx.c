@@ -164,6 +164,17 @@ static void forge(struct input *input)
 		make_checksum(file, place->offset_bytes, place->sum_bytes);
 }
 
+/* What is sound in one place is a conflict in another. */
+static void copy_word(struct input *input)
+{
+	static const uint64_t bases[] = { MAKE_BAT_OFFSET, MAKE_BAT_OFFSET, MAKE_METADATA_OFFSET,
+					  VHDX_REGION_TABLE1_OFFSET };
+	uint64_t base = bases[input_u8(input) % 4], value = 0;
+
+	(void)!pread(file, &value, 8, (off_t)(base + input_u8(input) % 32 * 8));
+	make_put(file, &value, 8, base + input_u8(input) % 32 * 8);
+}
+
 /* ---- the disk ---- */
 
 /* What was written and not touched since. */
@@ -201,15 +212,17 @@ static void use(struct block_device *device, struct input *input)
 	const struct block_geometry *geometry = &device->geometry;
 	uint64_t sector_bytes = geometry->logical_sector_bytes;
 	uint8_t what = input_u8(input);
-	uint64_t at = (input_u32(input) * UINT64_C(2654435761) % (geometry->size_bytes / sector_bytes)) *
-		      sector_bytes;
-	uint8_t byte = (uint8_t)at ^ what ^ 0x5a;
+	uint16_t where = input_u16(input);
+	uint64_t at = where % 24 * MIB + where / 24 % 4 * sector_bytes;
+	uint8_t byte = (uint8_t)(where ^ what ^ where >> 8);
 	enum block_op op = what % 5;
 	uint64_t bytes = op == BLOCK_WRITE ? sector_bytes : 16 * sector_bytes;
 	int result;
 
-	if (what & 0x40)
-		at %= 22 * MIB;
+	if (what & 0x40) /* anywhere, from the end */
+		at = geometry->size_bytes - (UINT64_C(1) + (uint64_t)where * where * where %
+					     (geometry->size_bytes / sector_bytes)) * sector_bytes;
+	at %= geometry->size_bytes;
 	if (bytes > geometry->size_bytes - at)
 		bytes = sector_bytes;
 	memset(data, byte, sector_bytes);
@@ -260,7 +273,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		}
 		/* Forging a file somebody's data is in may lose it. */
 		written_count = 0;
-		if (what == 1)
+		if (what % 8 == 1)
+			copy_word(&input);
+		else if (what % 8 == 5)
 			FUZZ_CHECK(!ftruncate(file, (off_t)(input_u32(&input) % (16 * MIB))));
 		else
 			forge(&input);
