@@ -24,7 +24,7 @@ static const struct command commands[] = {
 	  "  --memory SIZE       512M (default), 2G, ...\n"
 	  "  --cpus N            virtual processors (default: 1)\n"
 	  "  --topology S:C:T    sockets, cores for each, threads for each (default: like the host)\n"
-	  "  --drive PATH[,format=raw|vhdx][,ro][,direct][,controller=N][,lun=N]\n"
+	  "  --drive PATH[,format=raw|vhd|vhdx][,ro][,direct][,controller=N][,lun=N]\n"
 	  "                      a disk; may be repeated; a comma in PATH is written ',,'\n"
 	  "  --controllers N     SCSI controllers (default: as many as the drives need)\n"
 	  "  --console WHERE     stdio (default), none, log:FILE\n"

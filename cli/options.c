@@ -123,7 +123,7 @@ static char *next_item(char **list)
 
 static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 {
-	static const char *const formats[] = { "raw", "vhdx" };
+	static const char *const formats[] = { "raw", "vhd", "vhdx" };
 	char *value = strchr(item, '=');
 
 	if (value)
@@ -149,7 +149,7 @@ static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 				return 0;
 			}
 		}
-		return fail(error, "drive: format '%s': there are raw and vhdx", value);
+		return fail(error, "drive: format '%s': there are raw, vhd and vhdx", value);
 	}
 	return fail(error, "drive: '%s%s%s': there are format=, ro, direct, controller= and lun= "
 		    "(a comma in a path is written ',,')", item, value ? "=" : "", value ? value : "");

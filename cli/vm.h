@@ -27,7 +27,7 @@ struct vm;
 
 struct vm_drive {
 	char *path;
-	const char *format; /* "raw", "vhdx", NULL: found out */
+	const char *format; /* "raw", "vhd", "vhdx", NULL: found out */
 	bool read_only;
 	bool direct;
 	uint32_t controller;

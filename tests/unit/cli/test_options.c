@@ -132,7 +132,7 @@ static void a_wrong_drive_is_refused_with_what_there_is(void **state)
 		assert_null(drive.path);
 	}
 	assert_int_equal(options_parse_drive("a,format=qcow2", &drive, error), -LIS_INVALID);
-	assert_string_equal(error, "drive: format 'qcow2': there are raw and vhdx");
+	assert_string_equal(error, "drive: format 'qcow2': there are raw, vhd and vhdx");
 }
 
 /* ---- lis run ---- */
