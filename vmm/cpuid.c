@@ -328,6 +328,14 @@ static void set_features(struct kvm_cpuid2 *cpuid, const struct cpuid_config *co
 		if (config->tsc_deadline)
 			entry->ecx |= 1u << 24;
 	}
+	/*
+	 * No ARAT, as on Hyper-V: a local APIC timer that never stops becomes the broadcast device of a
+	 * Linux guest when the synthetic timers take over, and is not there to fall back on when hv_vmbus
+	 * is unloaded: the guest then has no timer at all. [linux 6.1 kernel/time/tick-broadcast.c]
+	 */
+	entry = cpuid_find(cpuid, 6, 0);
+	if (entry)
+		entry->eax &= ~(1u << 2);
 	entry = cpuid_find(cpuid, 0x80000001, 0);
 	if (entry)
 		entry->ecx &= ~(1u << 2);  /* SVM */

@@ -46,6 +46,7 @@ static int setup(void **state)
 	    0x0f8bfbff);
 	ADD(host, 4, 0, 0x121, 0, 0, 0);
 	ADD(host, 4, 1, 0x163, 0, 0, 0);
+	ADD(host, 6, 0, 1u << 2, 0, 0, 0);
 	ADD(host, 7, 0, 1, 1u << 5 | 1u << 16 | 1u << 14, 1u << 3 | 1u << 9, 1u << 24);
 	ADD(host, 7, 1, 1u << 4, 0, 0, 0);
 	ADD(host, 0xb, 0, 1, 2, 0x100, 7);
@@ -149,6 +150,16 @@ static void no_nested_virtualization(void **state)
 	assert_int_equal(cpuid_find(cpuid, 1, 0)->ecx & 1u << 5, 0);
 	assert_int_equal(cpuid_find(cpuid, 0x80000001, 0)->ecx & 1u << 2, 0);
 	assert_null(cpuid_find(cpuid, 0x8000000a, 0));
+	free(cpuid);
+}
+
+static void the_local_apic_timer_may_stop(void **state)
+{
+	struct kvm_cpuid2 *cpuid = build_one();
+
+	/* Else Linux has no clock event left when hv_vmbus goes. */
+	assert_non_null(cpuid_find(cpuid, 6, 0));
+	assert_int_equal(cpuid_find(cpuid, 6, 0)->eax & 1u << 2, 0);
 	free(cpuid);
 }
 
@@ -306,6 +317,7 @@ int main(void)
 		T(privileges_are_what_vmbus_and_clocks_need),
 		T(what_kvm_does_not_offer_is_not_offered),
 		T(no_nested_virtualization),
+		T(the_local_apic_timer_may_stop),
 		T(consistent_state_keeps_avx_but_nothing_without_state),
 		T(inconsistent_state_takes_xsave_and_all_on_it),
 		T(avx_without_xsave_is_taken_away),
