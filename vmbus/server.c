@@ -484,6 +484,9 @@ void vmbus_server_on_message(struct vmbus_server *server, uint32_t connection_id
 		  header->type != VMBUS_MSG_INITIATE_CONTACT))
 		server_violation(server, "message on a connection of another purpose ignored",
 				 header->type);
+	else if (header->type == VMBUS_MSG_RELID_RELEASED &&
+		 server->state != VMBUS_SERVER_CONNECTED)
+		; /* Linux frees its channels after UNLOAD: nothing is left to release */
 	else if (handler->connected_only && server->state != VMBUS_SERVER_CONNECTED)
 		server_violation(server, "message without a connection ignored", header->type);
 	else if (server->connection.version < handler->version_min)

@@ -557,7 +557,8 @@ static void without_a_connection_only_contact_and_unload_are_heard(void **state)
 		if (type == VMBUS_MSG_INITIATE_CONTACT || type == VMBUS_MSG_UNLOAD)
 			continue;
 		guest_posts(&world, words, sizeof(words));
-		assert_int_equal(violations(), before + 1);
+		/* A guest that has just unloaded may still give its channels back. */
+		assert_int_equal(violations() - before, type != VMBUS_MSG_RELID_RELEASED);
 		guest_reads_nothing(&world);
 	}
 	world_fini(&world);
