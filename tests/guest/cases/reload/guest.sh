@@ -5,8 +5,15 @@
 # Where the bus is built in, only its children can be reloaded.
 bus=
 lsmod | grep -q '^hv_vmbus' && bus=hv_vmbus
+# hv_vmbus frees the direct-mode timers' clock events when it goes, but leaves them in use, and the guest
+# has no timer left [linux 6.1 drivers/clocksource/hyperv_timer.c hv_stimer_global_cleanup]; so they go first.
+if [ -n "$bus" ]; then
+	for device in /sys/devices/system/clockevents/clockevent*; do
+		echo 'Hyper-V clockevent' > "$device/unbind_device" || fail "$device has nothing to fall back on"
+	done
+fi
 unload() {
-	for module in hv_balloon hv_utils hv_storvsc $bus; do
+	for module in hv_utils hv_storvsc $bus; do
 		lsmod | grep -q "^$module" || continue
 		rmmod $module || fail "rmmod $module"
 	done
