@@ -9,7 +9,8 @@ enum lis_exit {
 	LIS_EXIT_OK = 0,       /* done; `lis run`: the guest powered off */
 	LIS_EXIT_ERROR = 1,    /* it could not be done, standard error says why */
 	LIS_EXIT_USAGE = 2,    /* the command line is wrong */
-	LIS_EXIT_CRASHED = 3,  /* the guest crashed, and --on-crash is stop */
+	LIS_EXIT_DAMAGED = 3,  /* `lis disk check`: the image is damaged */
+	LIS_EXIT_CRASHED = 3,  /* `lis run`: the guest crashed, and --on-crash is stop */
 	LIS_EXIT_KILLED = 4,   /* by `lis kill`, a second signal or the console's Ctrl-] q */
 	LIS_EXIT_REBOOTED = 5, /* the guest asked for a reboot, and --on-reboot is stop */
 };

@@ -78,6 +78,33 @@ static const struct command commands[] = {
 	{ "wait", command_wait, "wait for the end of a virtual machine",
 	  "usage: lis wait NAME [--timeout SECONDS]\n"
 	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },
+	{ "disk", command_disk, "make, look at, check and convert disk images",
+	  "usage: lis disk create PATH --size N [--format FORMAT] [--fixed] [--block-size N] [--force]\n"
+	  "       lis disk info PATH [--json]\n"
+	  "       lis disk check PATH\n"
+	  "       lis disk convert FROM TO [--format FORMAT] [--fixed] [--block-size N] [--force]\n"
+	  "       lis disk map PATH\n"
+	  "\n"
+	  "Works on disk images, whether Hyper-V, Azure, qemu-img or lis made them.\n"
+	  "\n"
+	  "  create   makes an empty disk\n"
+	  "  info     says what an image is like\n"
+	  "  check    looks for damage of a VHD or VHDX and says what it is\n"
+	  "  convert  copies a disk to a new image; what is zero takes no room\n"
+	  "  map      draws where there is data\n"
+	  "\n"
+	  "  --size N         20G, 512M, ...; a bare number counts MiB\n"
+	  "  --format FORMAT  raw, vhd or vhdx. Without it: of a new image, the ending of its name\n"
+	  "                   says so; of an existing one, its contents do\n"
+	  "  --fixed          not growing: as large as the disk from the start\n"
+	  "  --block-size N   unit in which it grows, a power of two: of VHDX from 1M to 256M\n"
+	  "                   (default: 2M, above 1T 32M), of VHD from 512K (default: 2M)\n"
+	  "  --force          replace PATH or TO if it exists\n"
+	  "  --json           for programs\n"
+	  "\n"
+	  "An image that somebody writes to is refused; an image that is not finished is not seen.\n"
+	  "\n"
+	  "Exit status: 0 done, 1 error, 2 wrong usage, 3 damaged (check).\n" },
 	{ NULL, NULL, NULL, NULL },
 };
 

@@ -65,11 +65,32 @@ struct block_geometry {
 
 struct block_device;
 
+/* A part of a disk from some place on. */
+struct block_extent {
+	uint64_t length_bytes; /* at least a sector */
+	bool data;             /* false: reads as zero, and needs no reading to know it */
+};
+
+#define BLOCK_DETAILS_LINES 4
+
+/* What a format can tell beyond the geometry, for people. Strings live as long as the device. */
+struct block_details {
+	const char *kind;     /* "fixed", "dynamic"; NULL: there are none */
+	char creator[5];      /* program that made it; empty: not told */
+	uint32_t block_bytes; /* unit of allocation; 0: none */
+	uint64_t blocks, blocks_present;
+	const char *problems[BLOCK_DETAILS_LINES]; /* damage that did not keep it from being opened */
+	const char *notes[BLOCK_DETAILS_LINES];
+};
+
 struct block_driver {
 	const char *name; /* "raw", "vhd", "vhdx" */
 	void (*submit)(struct block_device *device, struct block_request *request);
 	/* Called when nothing is in flight. Makes everything durable. Returns 0 or an error; frees in any case. */
 	int (*close)(struct block_device *device);
+	/* Optional, see block_map() and block_describe(); @out_extent has the rest of the disk as data. */
+	int (*map)(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
+	void (*describe)(struct block_device *device, struct block_details *out_details);
 };
 
 /* Base of each driver's own struct. @geometry is fixed while open. */
@@ -130,6 +151,19 @@ int block_create(const char *path, const struct block_create_options *options, c
  * read-only before the driver sees it. Any number of loops may submit to one device at once.
  */
 void block_submit(struct block_device *device, struct io_loop *loop, struct block_request *request);
+
+/**
+ * block_map() - Where data is.
+ * @offset_bytes: whole sectors, on the disk
+ * @out_extent: set on success only; neighbours may be alike
+ *
+ * Context: may sleep; while nothing is written.
+ * Return: 0, -LIS_INVALID, -LIS_IO.
+ */
+int block_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;
+
+/** block_describe() - What the format tells of itself. Context: as block_map(). */
+void block_describe(struct block_device *device, struct block_details *out_details);
 
 /** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
 int block_close(struct block_device *device);

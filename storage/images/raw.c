@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "storage/images/query.h"
 #include "storage/images/transfer.h"
 
 #define SECTOR_BYTES 512u
@@ -101,10 +102,17 @@ static int raw_close(struct block_device *device)
 	return result;
 }
 
+static int raw_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	return query_file((struct image *)device, offset_bytes, out_extent->length_bytes,
+			  &out_extent->length_bytes, &out_extent->data);
+}
+
 static const struct block_driver raw_driver = {
 	.name = "raw",
 	.submit = raw_submit,
 	.close = raw_close,
+	.map = raw_map,
 };
 
 /* ---- opening ---- */

@@ -158,4 +158,9 @@ int vhd_settle_close(struct vhd *vhd) LIS_MUST_USE;
 
 void vhd_submit(struct block_device *device, struct block_request *request);
 
+/* ---- vhd_query.c ---- */
+
+int vhd_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
+void vhd_describe(struct block_device *device, struct block_details *out_details);
+
 #endif

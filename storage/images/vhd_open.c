@@ -274,6 +274,8 @@ static const struct block_driver vhd_driver = {
 	.name = "vhd",
 	.submit = vhd_submit,
 	.close = vhd_close,
+	.map = vhd_map,
+	.describe = vhd_describe,
 };
 
 static int parse(struct vhd *vhd)

@@ -105,6 +105,10 @@ struct vhdx {
 	struct vhdx_space space;
 	struct vhdx_journal journal;
 
+	/* What was found at open, for a check. */
+	bool log_was_full;
+	bool header_was_lost;
+
 	/* Only while opening. */
 	const char *path;
 	char *error;
@@ -210,5 +214,10 @@ int vhdx_journal_close(struct vhdx *vhdx) LIS_MUST_USE;
 void vhdx_resume(struct block_request *request, int error);
 
 void vhdx_submit(struct block_device *device, struct block_request *request);
+
+/* ---- vhdx_query.c ---- */
+
+int vhdx_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
+void vhdx_describe(struct block_device *device, struct block_details *out_details);
 
 #endif

@@ -153,6 +153,7 @@ static int parse_headers(struct vhdx *vhdx)
 		valid[slot] = read_header(vhdx, slot, &headers[slot]);
 	if (!valid[0] && !valid[1])
 		return vhdx_damaged(vhdx, "neither of its two headers is valid");
+	vhdx->header_was_lost = !valid[0] || !valid[1];
 	vhdx->header_slot = !valid[0] || (valid[1] && headers[1].sequence_number > headers[0].sequence_number);
 	vhdx->header = headers[vhdx->header_slot];
 	if (vhdx->header.version != VHDX_VERSION)
@@ -435,6 +436,8 @@ static const struct block_driver vhdx_driver = {
 	.name = "vhdx",
 	.submit = vhdx_submit,
 	.close = vhdx_close,
+	.map = vhdx_map,
+	.describe = vhdx_describe,
 };
 
 static int parse(struct vhdx *vhdx)
@@ -446,7 +449,8 @@ static int parse(struct vhdx *vhdx)
 	if (vhdx->file_bytes > FILE_BYTES_MAX)
 		return vhdx_damaged(vhdx, "it is too long");
 	result = parse_headers(vhdx);
-	if (!result && guid_compare(&vhdx->header.log_guid, &zero_guid))
+	vhdx->log_was_full = !result && guid_compare(&vhdx->header.log_guid, &zero_guid);
+	if (vhdx->log_was_full)
 		result = vhdx_log_replay(vhdx);
 	vhdx->space.end_bytes = vhdx->header.log_offset_bytes + vhdx->header.log_length_bytes;
 	if (!result)

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* What a VHDX file has to say of itself. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/images/query.h"
+#include "storage/images/vhdx_internal.h"
+
+int vhdx_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	struct vhdx *vhdx = (struct vhdx *)device;
+	uint64_t block = offset_bytes >> vhdx->block_shift;
+	uint64_t within = offset_bytes & (vhdx->block_bytes - 1);
+	uint64_t entry = vhdx_bat_entry(vhdx, block);
+
+	out_extent->length_bytes = vhdx->block_bytes - within;
+	out_extent->data = vhdx_bat_present(entry);
+	if (!out_extent->data) {
+		while (++block < vhdx->block_count && !vhdx_bat_present(vhdx_bat_entry(vhdx, block)))
+			out_extent->length_bytes += vhdx->block_bytes;
+		return 0;
+	}
+	return query_file(&vhdx->image, (entry & VHDX_BAT_OFFSET) + within, out_extent->length_bytes,
+			  &out_extent->length_bytes, &out_extent->data);
+}
+
+static bool region_table_good(const struct vhdx *vhdx, uint64_t offset_bytes)
+{
+	uint8_t *table = NULL;
+	bool good = true;
+	uint32_t checksum;
+
+	if (posix_memalign((void **)&table, IMAGE_PAGE_BYTES, VHDX_REGION_TABLE_BYTES))
+		return true;
+	if (image_read(vhdx->image.fd, table, VHDX_REGION_TABLE_BYTES, offset_bytes)) {
+		good = false;
+	} else {
+		memcpy(&checksum, table + VHDX_CHECKSUM_OFFSET, sizeof(checksum));
+		good = checksum == vhdx_checksum(table, VHDX_REGION_TABLE_BYTES);
+	}
+	free(table);
+	return good;
+}
+
+void vhdx_describe(struct block_device *device, struct block_details *out_details)
+{
+	struct vhdx *vhdx = (struct vhdx *)device;
+
+	out_details->kind = vhdx->fixed ? "fixed" : "dynamic";
+	out_details->block_bytes = vhdx->block_bytes;
+	out_details->blocks = vhdx->block_count;
+	out_details->blocks_present = vhdx->block_count - vhdx->space.absent;
+	if (!region_table_good(vhdx, VHDX_REGION_TABLE1_OFFSET) ||
+	    !region_table_good(vhdx, VHDX_REGION_TABLE2_OFFSET))
+		query_add(out_details, true, "one of its two region tables is damaged; the other one is good");
+	if (vhdx->log_was_full)
+		query_add(out_details, false, "it was not closed; its log is replayed when it is next opened "
+			  "for writing");
+	if (vhdx->header_was_lost)
+		query_add(out_details, false, "one of its two headers is not valid, as after a power cut; the "
+			  "other one is good");
+}

@@ -1,0 +1,264 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# `lis disk` beside qemu-img: what one makes or converts the other finds to be the same.
+#
+#   disk_command.sh LIS IMGTOOL
+set -eu
+
+lis=$(realpath "$1")
+imgtool=$(realpath "$2")
+if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
+	echo "needs qemu-img and qemu-io"
+	exit 77
+fi
+folder=$(mktemp -d "${TMPDIR:-/tmp}/disk-command.XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() {
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+# status N COMMAND...: must end so; its words are in out.txt.
+status() {
+	wanted=$1
+	shift
+	got=0
+	"$@" > out.txt 2>&1 || got=$?
+	[ "$got" = "$wanted" ] || fail "$* ended with $got, not $wanted: $(cat out.txt)"
+}
+
+says() {
+	grep -q -e "$1" out.txt || fail "'$1' is not in: $(cat out.txt)"
+}
+
+qemu_format() {
+	case $1 in
+	*.vhd) echo vpc ;;
+	*.vhdx) echo vhdx ;;
+	*) echo raw ;;
+	esac
+}
+
+qemu_size() {
+	qemu-img info -f "$(qemu_format "$1")" --output=json "$1" |
+		sed -n 's/.*"virtual-size": \([0-9]*\).*/\1/p' | tail -n 1
+}
+
+allocated() {
+	echo $(($(stat -c %b "$1") * 512))
+}
+
+nothing_left() {
+	[ -z "$(ls | grep '\.lis-' || true)" ] || fail "$1 left $(ls | grep '\.lis-')"
+}
+
+# PATH BYTES OPTION...: QEMU finds the disk of the right size, sound and empty, and both can use it.
+create() {
+	path=$1 bytes=$2
+	shift 2
+	rm -f "$path"
+	status 0 "$lis" disk create "$path" "$@"
+	[ "$(qemu_size "$path")" = "$bytes" ] || fail "create $path $*: $(qemu_size "$path") bytes"
+	case $path in
+	*.vhdx) qemu-img check -q "$path" || fail "qemu-img check $path $*" ;;
+	esac
+	status 0 "$lis" disk check "$path"
+	qemu-io -f "$(qemu_format "$path")" -c 'read -q -P 0 0 1M' -c 'write -q -P 0x31 512k 4k' "$path" > out.txt
+	says_not_failed "$path"
+	"$imgtool" "$path" v:512K:4K:0x31 v:0:512K:0 v:516K:100K:0 w:256K:4K:0x32 || fail "$path after QEMU"
+	qemu-io -f "$(qemu_format "$path")" -c 'read -q -P 0x32 256k 4k' "$path" > out.txt
+	says_not_failed "$path"
+}
+
+says_not_failed() {
+	! grep -q "verification failed" out.txt || fail "$1: $(cat out.txt)"
+}
+
+creating() {
+	create a.raw 10485760 --size 10M
+	create a.vhd 10485760 --size 10
+	create a.vhd 1073741824 --size 1G --block-size 512K
+	create b.vhd 10485760 --size 10M --fixed
+	create a.vhdx 10485760 --size 10M
+	create a.vhdx 1073741824 --size 1G --block-size 1M
+	create b.vhdx 10485760 --size 10M --fixed --block-size 4M
+	create c.vhdx 3298534883328 --size 3T
+	create d.vhd 2190433320960 --size 2040G
+	[ "$(allocated b.vhd)" -ge 10485760 ] || fail "a fixed VHD has no room"
+	create e.disk 10485760 --size 10M --format raw
+	status 0 "$lis" disk create odd.vhd --size 1500K
+	says "rounded up to 2 MiB"
+	[ "$(qemu_size odd.vhd)" = 2097152 ] || fail "odd.vhd"
+}
+
+refusing() {
+	cp a.vhd before.vhd
+	status 1 "$lis" disk create a.vhd --size 10M
+	says "a.vhd: exists already"
+	cmp a.vhd before.vhd || fail "refused, but changed"
+	status 1 "$lis" disk create z.vhd --size 2041G
+	says "z.vhd: .*2040 GiB"
+	status 1 "$lis" disk create z.vhdx --size 10M --block-size 3M
+	says "power of two"
+	status 1 "$lis" disk create no/such/folder.vhd --size 10M
+	status 2 "$lis" disk create z.vhd
+	says "size"
+	status 2 "$lis" disk create z --size 10M
+	says "add --format"
+	status 2 "$lis" disk create z.vhd --size 10M --json
+	status 2 "$lis" disk create z.vhd --size 10M --format qcow2
+	status 2 "$lis" disk
+	status 2 "$lis" disk frobnicate
+	status 1 "$lis" disk info nothing.vhd
+	says "nothing.vhd: "
+	status 1 "$lis" disk convert nothing.vhd z.vhd
+	mkfifo ready
+	"$imgtool" a.vhd sleep > ready &
+	holder=$!
+	read -r line < ready
+	status 1 "$lis" disk create a.vhd --size 10M --force
+	says "in use by .*process $holder"
+	status 1 "$lis" disk info a.vhd
+	says "in use by .*process $holder"
+	status 1 "$lis" disk convert a.vhd z.vhd
+	status 1 "$lis" disk convert a.raw a.vhd --force
+	kill "$holder"
+	wait "$holder" || true
+	status 1 "$lis" disk convert b.vhd b.vhd --force
+	says "in use"
+	[ ! -e z.vhd ] && [ ! -e z.vhdx ] || fail "something refused was made"
+	status 0 "$lis" disk create a.vhd --size 20M --force
+	[ "$(qemu_size a.vhd)" = 20971520 ] || fail "--force did not replace"
+	nothing_left refusing
+}
+
+# FROM TO OPTION...: the same disk, and no larger than qemu-img makes it.
+convert() {
+	source=$1 target=$2
+	shift 2
+	rm -f "$target"
+	status 0 "$lis" disk convert "$source" "$target" "$@"
+	qemu-img compare -q -f "$(qemu_format "$source")" -F "$(qemu_format "$target")" "$source" "$target" ||
+		fail "convert $source $target $*: not the same"
+	case $target in
+	*.vhdx) qemu-img check -q "$target" || fail "qemu-img check: convert $source $target $*" ;;
+	esac
+	rm -f peer
+	qemu-img convert -f "$(qemu_format "$source")" -O "$(qemu_format "$target")" "$source" peer
+	[ "$(allocated "$target")" -le $(($(allocated peer) + 1500000)) ] ||
+		fail "convert $source $target $*: $(allocated "$target") bytes, QEMU has $(allocated peer)"
+}
+
+converting() {
+	truncate -s 150M source.raw
+	"$imgtool" -f raw source.raw random:7:60 w:20M:9M:0x41 w:140M:10M:0x42 w:60M:4K:0x43 w:80M:8M:0 \
+		> out.txt || fail "source"
+	for from in raw vhd vhdx; do
+		for to in raw vhd vhdx; do
+			convert source.$from to.$to
+			convert source.$from fixed.$to --fixed
+		done
+		# The next ones to convert from: ours.
+		[ $from = raw ] && cp --sparse=always to.vhd source.vhd
+		[ $from = vhd ] && cp --sparse=always to.vhdx source.vhdx
+	done
+	qemu-img convert -f raw -O vpc -o force_size=on source.raw theirs.vhd
+	qemu-img convert -f raw -O vhdx source.raw theirs.vhdx
+	convert theirs.vhd to.vhdx
+	convert theirs.vhdx to.vhd
+	convert theirs.vhdx to.vhdx --block-size 1M
+	cmp source.raw to.raw || fail "not the same bytes"
+	# Empty ones of great size take a moment and no room.
+	status 0 "$lis" disk create huge.vhdx --size 2000G
+	status 0 "$lis" disk convert huge.vhdx huge.vhd
+	[ "$(allocated huge.vhd)" -lt 20000000 ] || fail "huge.vhd has $(allocated huge.vhd) bytes"
+	nothing_left converting
+}
+
+interrupting() {
+	truncate -s 400M big.raw
+	"$imgtool" -f raw big.raw w:0:400M:0x51 || fail "big.raw"
+	"$lis" disk convert big.raw big.vhdx 2> out.txt &
+	converter=$!
+	tries=0
+	until ls | grep -q 'big.vhdx.lis-'; do
+		tries=$((tries + 1))
+		[ $tries -lt 1000 ] || break
+		sleep 0.002
+	done
+	kill -TERM $converter 2>/dev/null || true
+	if wait $converter; then
+		[ -e big.vhdx ] || fail "ended well without a result"
+	else
+		[ ! -e big.vhdx ] || fail "interrupted, and yet there"
+		says "interrupted"
+	fi
+	nothing_left interrupting
+	rm -f big.*
+}
+
+telling() {
+	status 0 "$lis" disk info --json source.vhd
+	says '"format": *"vhd"'
+	says '"kind": *"dynamic"'
+	says '"size_bytes": *157286400'
+	says '"block_bytes": *2097152'
+	status 0 "$lis" disk info source.vhdx
+	says "vhdx, dynamic"
+	says "150 MiB"
+	status 0 "$lis" disk info source.raw
+	status 0 "$lis" disk map source.vhd
+	says "#"
+	says "in a disk of 150 MiB"
+	status 0 "$lis" disk create empty.vhdx --size 10G
+	status 0 "$lis" disk map empty.vhdx
+	says "0 bytes of data"
+	! grep -v "one character" out.txt | grep -q "[#+-]" || fail "an empty disk has data: $(cat out.txt)"
+	status 0 "$lis" disk --help
+	says "Exit status"
+}
+
+# COMMAND breaks copy.$1; check must say WORDS.
+damaged() {
+	file=$1 words=$2
+	shift 2
+	cp --sparse=always "source.$file" "copy.$file"
+	"$@"
+	status 3 "$lis" disk check "copy.$file"
+	says "$words"
+}
+
+poke() {
+	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+checking() {
+	status 0 "$lis" disk check source.vhd
+	status 0 "$lis" disk check source.vhdx
+	status 0 "$lis" disk check source.raw
+	damaged vhd "copy at its start is good" poke copy.vhd $(($(stat -c %s source.vhd) - 100)) x
+	status 0 "$imgtool" copy.vhd
+	status 0 "$lis" disk check copy.vhd
+	damaged vhd "copy of the footer" poke copy.vhd 100 x
+	damaged vhd "header is missing or was changed" poke copy.vhd 600 x
+	damaged vhd "block 3 overlaps the metadata" poke copy.vhd $((1536 + 12)) '\0\0\0\1'
+	damaged vhd "behind the end" truncate -s 5M copy.vhd
+	damaged vhdx "region tables" poke copy.vhdx 196700 x
+	damaged vhdx "behind the end" truncate -s 8M copy.vhdx
+	damaged vhdx "neither of its two headers" sh -c 'for at in 65600 131100; do
+		printf x | dd of=copy.vhdx bs=1 seek=$at conv=notrunc status=none; done'
+	cp --sparse=always source.vhdx copy.vhdx
+	"$imgtool" copy.vhdx w:100M:3M:0x61 f w:1M:1M:1 die > out.txt 2>&1 && fail "not killed"
+	status 0 "$lis" disk check copy.vhdx
+	says "was not closed"
+}
+
+creating
+refusing
+converting
+interrupting
+telling
+checking
+echo "lis disk and qemu-img agree"
