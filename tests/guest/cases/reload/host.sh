@@ -3,5 +3,5 @@
 truncate -s 16M "$work/a.raw"
 append="script.ROUNDS=${rounds:-10}"
 vm_start vm reload --drive "$work/a.raw"
-expect vm '@@reloaded' 500
+expect vm '@@reloaded' 1500
 vm_end vm 0
