@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # Building needs packages; they are installed where they are missing and we may.
 export OPENLIS_BUILD := $(abspath $(BUILD))
 
-.PHONY: all help deps demo shell check check-all bench install clean
+.PHONY: all help deps demo shell check check-all fuzz bench install clean
 
 all: $(BUILD)/release/build.ninja
 	ninja -C $(BUILD)/release
@@ -18,6 +18,7 @@ help:
 	@echo 'make shell      the same, and leave you in the guest'"'"'s shell'
 	@echo 'make check      every test but the long ones'
 	@echo 'make check-all  the whole matrix of guests; takes long'
+	@echo 'make fuzz       every fuzzer for SECONDS (600), as many at a time as there are CPUs'
 	@echo 'make bench      figures beside their peers and limits'
 	@echo 'make install    install under PREFIX (now $(PREFIX))'
 	@echo 'make deps       only install the packages the build needs'
@@ -36,6 +37,11 @@ demo shell: all
 check check-all: deps
 	@tools/deps guest test
 	@tests/run $(if $(filter check-all,$@),--all)
+
+fuzz: SECONDS = 600
+fuzz: deps
+	@tools/deps test
+	@fuzz/run --seconds $(SECONDS) --jobs $$(nproc)
 
 bench: all
 	@tools/deps guest test
