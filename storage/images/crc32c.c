@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Remainders of all bytes for the reflected polynomial 0x82f63b78. Source: [rfc3720 appendix B.4] */
+/* Remainders of all bytes for the reflected polynomial 0x82f63b78, which iSCSI uses too. */
 static const uint32_t table[256] = {
 	0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
 	0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24,
