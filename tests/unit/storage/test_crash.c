@@ -346,6 +346,7 @@ static void cut_power(void)
 	int cut = open(cut_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	uint64_t keep = pick(5); /* of four; at the ends nothing and everything */
 	bool longer = pick(2);
+	bool short_again = !longer && pick(2); /* what was written behind the old end is lost with it */
 
 	assert_true(cut >= 0);
 	disk.on = false;
@@ -356,6 +357,8 @@ static void cut_power(void)
 		bool kept = pick(8) ? (disk.list[i].offset_bytes / 4096 * 2654435761u >> 7) % 4 < keep :
 				      pick(4) < keep;
 
+		if (short_again && disk.list[i].offset_bytes >= disk.durable_bytes)
+			kept = false;
 		if (kept)
 			make_put(cut, disk.list[i].data, SECTOR, disk.list[i].offset_bytes);
 	}
