@@ -2,6 +2,8 @@
 /* See bus.h. One thread, one loop. */
 #include "fuzz/bus.h"
 
+#include <sanitizer/asan_interface.h>
+
 #include "fuzz/fuzz.h"
 
 #define PACKETS_MAX 64u
@@ -301,8 +303,13 @@ int vmbus_channel_receive(struct vmbus_channel *channel, void *buffer, size_t bu
 		return -LIS_EMPTY;
 	packet = ch->packets[0];
 	memmove(ch->packets, ch->packets + 1, --ch->packet_count * sizeof(packet));
-	if (packet.bytes <= buffer_bytes)
+	ASAN_UNPOISON_MEMORY_REGION(buffer, buffer_bytes);
+	if (packet.bytes <= buffer_bytes) {
 		memcpy(buffer, packet.data, packet.bytes);
+		/* What is behind the packet is not the device's to read. */
+		ASAN_POISON_MEMORY_REGION((char *)buffer + packet.bytes,
+					  buffer_bytes - packet.bytes);
+	}
 	free(packet.data);
 	if (packet.bytes <= buffer_bytes && !vmbus_packet_parse(buffer, packet.bytes, out_packet))
 		return 0;

@@ -290,6 +290,17 @@ static uint64_t make_data(struct input *input, uint8_t how)
 	return bytes;
 }
 
+/* Puts an address near the disk's end into a CDB. */
+static void name_the_end(uint8_t *cdb, uint8_t before)
+{
+	uint64_t lba = device.geometry.size_bytes / sector_bytes - before % 16;
+	uint32_t bytes = cdb[0] >> 5 == 0 ? 3 : cdb[0] >> 5 == 4 ? 8 : 4;
+	uint8_t *at = cdb + (bytes == 3 ? 1 : 2);
+
+	for (uint32_t i = bytes; i-- > 0; lba >>= 8)
+		at[i] = (uint8_t)lba;
+}
+
 static void command(struct input *input)
 {
 	static const uint8_t operations[] = {
@@ -303,8 +314,10 @@ static void command(struct input *input)
 
 	memset(&request, 0xa5, sizeof(request));
 	memset(cdb, 0, sizeof(cdb));
-	cdb[0] = which & 0x80 ? input_u8(input) : operations[which % sizeof(operations)];
+	cdb[0] = which & 0x80 ? input_u8(input) : operations[(which & 63) % sizeof(operations)];
 	input_copy(input, cdb + 1, which & 0x80 ? 15 : cdb[0] >> 5 < 1 ? 5 : cdb[0] >> 5 < 3 ? 9 : 13);
+	if (which & 0x40)
+		name_the_end(cdb, input_u8(input));
 	if (how & 8)
 		extra = input_u8(input);
 	late = extra & 1;

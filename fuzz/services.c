@@ -32,6 +32,7 @@ static struct {
 	uint64_t id;
 	uint8_t transaction_id;
 	uint16_t type, bytes;
+	bool whole; /* what its headers name is there */
 } sent[SENT_MAX];
 static uint32_t sent_count, answered_count;
 static bool scribbled; /* nothing can be said of what the guest reads */
@@ -73,6 +74,7 @@ static void begin(struct input *input)
 static void host_sends(uint16_t type, const struct ic_pipe_header *pipe,
 		       const struct ic_header *header, const void *message, size_t bytes)
 {
+	bool whole = header->bytes <= bytes && pipe->bytes >= sizeof(*header) + header->bytes;
 	struct vmbus_piece pieces[] = { { pipe, sizeof(*pipe) }, { header, sizeof(*header) },
 					{ message, bytes } };
 	struct vmbus_packet_out packet = { .type = type, .id = sent_count + 7000,
@@ -85,6 +87,7 @@ static void host_sends(uint16_t type, const struct ic_pipe_header *pipe,
 	sent[sent_count].transaction_id = header->transaction_id;
 	sent[sent_count].type = header->type;
 	sent[sent_count].bytes = header->bytes;
+	sent[sent_count].whole = whole;
 	sent_count++;
 }
 
@@ -201,6 +204,7 @@ static void host_takes_answer(void)
 	FUZZ_CHECK(header.transaction_id == sent[answered_count].transaction_id);
 	FUZZ_CHECK(header.type == sent[answered_count].type);
 	FUZZ_CHECK(header.bytes <= sent[answered_count].bytes);
+	FUZZ_CHECK(sent[answered_count].whole);
 	answered_count++;
 }
 

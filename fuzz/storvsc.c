@@ -214,8 +214,12 @@ static void host_answers_by(struct input *input)
 		packet.request.sense[2] = input_u8(input);
 		packet.request.sense[12] = input_u8(input);
 	}
-	if (how & 4)
-		packet.request.data_transfer_length = input_u32(input);
+	if (how & 4) { /* a little off, or anything */
+		uint8_t off = input_u8(input);
+
+		packet.request.data_transfer_length +=
+			off == 0xff ? input_u32(input) : off - 0x80u;
+	}
 	if (how & 8)
 		packet.operation = input_u8(input);
 	if (how & 16)

@@ -158,10 +158,11 @@ static void bend(struct input *input, int fd)
 /* A BAT entry: state and place. */
 static void bend_bat(struct input *input, int fd)
 {
-	uint16_t at = input_u16(input), place = input_u16(input);
+	uint8_t at = input_u8(input);
+	uint16_t place = input_u16(input);
 	uint64_t entry = (uint64_t)(place >> 3) << 20 | (place & 7);
 
-	make_put(fd, &entry, sizeof(entry), MAKE_BAT_OFFSET + 8 * (at & 0x3ff));
+	make_put(fd, &entry, sizeof(entry), MAKE_BAT_OFFSET + 8 * (at & 0x80 ? at * 4u : at & 7));
 }
 
 static struct guid log_guid_of(int fd)
@@ -306,11 +307,13 @@ static void do_io(struct input *input, struct block_device *device, struct io_lo
 {
 	const struct block_geometry *geometry = &device->geometry;
 	uint8_t what = input_u8(input);
-	uint64_t offset = input_u16(input) * (MIB / 4), bytes;
+	uint64_t offset = input_u8(input) * (MIB / 4), bytes;
 	enum block_op op = what % 5;
 	int result;
 
-	offset -= (what >> 4) * (uint64_t)geometry->logical_sector_bytes;
+	if (geometry->size_bytes > 64 * MIB && what & 0x80)
+		offset <<= 6;
+	offset -= (what >> 4 & 7) * (uint64_t)geometry->logical_sector_bytes;
 	bytes = (1 + input_u8(input) % 16) * (uint64_t)geometry->logical_sector_bytes;
 	if (offset > geometry->size_bytes || bytes > geometry->size_bytes - offset || op == BLOCK_FLUSH)
 		offset = bytes = 0;
