@@ -24,6 +24,6 @@ while read -r command; do
 		echo "@@sum2 $(sha256sum < /disk/data | cut -c1-64)"
 		umount /disk
 		;;
-	date) echo "@@date $(date +%s.%N 2>/dev/null)" ;;
+	date) echo "@@date $(date +%s)" ;;
 	esac
 done

@@ -66,13 +66,14 @@ answer sum2
 note sum2 "$said"
 echo "  sha256 as read back: $said"
 
-# offset: set $off to how far the guest's clock is off ours, known to half the time the answer took.
+# offset: set $off to how far the guest's clock is off ours, known to half the time the answer took and half the
+# second that the guest's date leaves out.
 offset() {
 	local before=$EPOCHREALTIME
 	echo date >&3
 	answer date
 	off=$(awk -v a="$before" -v b="$EPOCHREALTIME" -v guest="$said" \
-		'BEGIN { printf "%+.1f ± %.1f", guest - (a + b) / 2, (b - a) / 2 }')
+		'BEGIN { printf "%+.1f ± %.1f", guest + 0.5 - (a + b) / 2, (b - a) / 2 + 0.5 }')
 }
 head 'Heartbeat and clock'
 for _ in 1 2 3 4 5 6 7 8 9 10; do
