@@ -341,9 +341,17 @@ static void refusals_name_what_is_wrong(void **state)
 	refused_with(-LIS_FORMAT, "neither of its two headers");
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+
 static void memory_stays_small(void **state)
 {
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANITIZED
 	struct rusage usage;
 
 	assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
