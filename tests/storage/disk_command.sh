@@ -12,7 +12,8 @@ if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
 	exit 77
 fi
 folder=$(mktemp -d "${TMPDIR:-/tmp}/disk-command.XXXXXX")
-trap 'rm -rf "$folder"' EXIT
+holder=
+trap '[ -z "$holder" ] || kill "$holder" 2>/dev/null; rm -rf "$folder"' EXIT
 cd "$folder"
 
 fail() {
@@ -126,6 +127,7 @@ refusing() {
 	status 1 "$lis" disk convert a.raw a.vhd --force
 	kill "$holder"
 	wait "$holder" || true
+	holder=
 	status 1 "$lis" disk convert b.vhd b.vhd --force
 	says "in use"
 	[ ! -e z.vhd ] && [ ! -e z.vhdx ] || fail "something refused was made"
@@ -247,7 +249,7 @@ checking() {
 	damaged vhd "behind the end" truncate -s 5M copy.vhd
 	damaged vhdx "region tables" poke copy.vhdx 196700 x
 	damaged vhdx "behind the end" truncate -s 8M copy.vhdx
-	damaged vhdx "neither of its two headers" sh -c 'for at in 65600 131100; do
+	damaged vhdx "neither of its two headers" sh -c 'for at in 65600 131136; do
 		printf x | dd of=copy.vhdx bs=1 seek=$at conv=notrunc status=none; done'
 	cp --sparse=always source.vhdx copy.vhdx
 	"$imgtool" copy.vhdx w:100M:3M:0x61 f w:1M:1M:1 die > out.txt 2>&1 && fail "not killed"
