@@ -72,7 +72,7 @@ static int load_bzimage(const struct partition *partition, const struct memory_m
 		return err;
 	setup_sectors = header->setup_sects ? header->setup_sects : SETUP_SECTORS_DEFAULT;
 	offset = (setup_sectors + 1) * SECTOR_BYTES;
-	if (offset >= file->bytes)
+	if (offset + ENTRY_64_OFFSET >= file->bytes)
 		return boot_file_fail(file, -LIS_FORMAT, "is cut off");
 	bytes = file->bytes - offset;
 	memory_bytes = bytes > header->init_size ? bytes : header->init_size;

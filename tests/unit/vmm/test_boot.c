@@ -220,6 +220,7 @@ static void bad_files_are_refused_by_name_and_reason(void **state)
 		{ 0x236, 0x0000, "64-bit" },
 		{ 0x25a, 0xffff, "impossible" },
 		{ 0x1f1, 0x00ff, "cut off" },
+		{ 0x1f1, 0x000c, "cut off" }, /* before its 64-bit entry */
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
