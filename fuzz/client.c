@@ -241,13 +241,6 @@ static void port_modifies(struct vmbus_client_channel *channel, uint8_t vp)
 		waits.modify[channel->offer.channel_id] = before;
 }
 
-static void port_closes(struct vmbus_client_channel *channel)
-{
-	/* Moving it is over with it, without an answer. */
-	if (!vmbus_client_close(&port.client, channel))
-		waits.modify[channel->offer.channel_id] = false;
-}
-
 static void port_releases(struct vmbus_client_channel *channel)
 {
 	uint16_t id = channel->offer.channel_id;
@@ -273,7 +266,7 @@ static void port_uses_channel(struct input *input)
 		port_opens_it(channel, argument);
 		break;
 	case 2:
-		port_closes(channel);
+		(void)!vmbus_client_close(&port.client, channel);
 		break;
 	case 3:
 		port_modifies(channel, argument);

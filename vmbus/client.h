@@ -319,7 +319,8 @@ int vmbus_client_open(struct vmbus_client *client, struct vmbus_client_channel *
  * vmbus_client_close() - Close a channel. There is no answer; the rings' GPADL is torn down next.
  * @channel: open
  *
- * A primary channel's sub-channels are closed first, by the port.
+ * A primary channel's sub-channels are closed first, by the port. ops->modified still follows where
+ * it is due.
  *
  * Return: 0, -LIS_BUSY (being opened), -LIS_INVALID (not open), -LIS_GONE (not connected).
  */
