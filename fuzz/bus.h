@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A bus and a loop for one device, in place of vmbus/host.c and io/loop.c: packets of the guest come
- * straight from the input, without rings, threads or system calls; the clock stands unless told to
- * go. It checks that the device keeps to vmbus/host.h.
+ * A bus and a loop for one device, in place of vmbus/host.c and io/loop.c: packets of the guest
+ * come straight from the input, without rings, threads or system calls; the clock stands unless
+ * told to go. It checks that the device keeps to vmbus/host.h.
  */
 #ifndef OPENLIS_FUZZ_BUS_H
 #define OPENLIS_FUZZ_BUS_H
@@ -15,7 +15,7 @@
 void bus_begin(void (*sent)(struct vmbus_channel *channel, uint16_t type, uint64_t id,
 			    const uint8_t *payload, size_t payload_bytes));
 
-/** bus_end() - All must be gone: channels closed, the device rescinded, no timer, poller or call. */
+/** bus_end() - All must be gone: channels, the device, timers, pollers and calls. */
 void bus_end(void);
 
 struct vmbus_host *bus_host(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * A hostile guest and the host ends of heartbeat, shutdown and time synchronization, on the bus of
- * bus.c. Each request of the host has a transaction id of its own and goes out only where none is in
- * flight; a shutdown that was asked for is over exactly once.
+ * bus.c. Each request of the host is whole, its counters add up, and a shutdown that was asked for is
+ * over exactly once.
  */
 #include "fuzz/bus.h"
 #include "fuzz/fuzz.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Hostile kernels: files of any bytes, and a bzImage and a vmlinux with some bytes bent, loaded into
- * guest memory. One is refused with a line that says why, or lies with its entry in RAM above 1 MiB;
- * in the first MiB a kernel file writes nothing.
+ * Hostile kernels: files of any bytes, and a bzImage and a vmlinux with some bytes bent, loaded
+ * into guest memory. One is refused with a line that says why, or lies with its entry in RAM above
+ * 1 MiB; in the first MiB a kernel file writes nothing.
  */
 #include <elf.h>
 #include <sys/mman.h>
@@ -55,7 +55,8 @@ static void make_vmlinux(void)
 	Elf64_Phdr segments[2] = {
 		{ .p_type = PT_LOAD, .p_paddr = 2 * MIB, .p_filesz = 100, .p_memsz = MIB,
 		  .p_offset = 512 },
-		{ .p_type = PT_LOAD, .p_paddr = 4 * MIB, .p_filesz = 8, .p_memsz = 16, .p_offset = 9 },
+		{ .p_type = PT_LOAD, .p_paddr = 4 * MIB, .p_filesz = 8, .p_memsz = 16,
+		  .p_offset = 9 },
 	};
 
 	memcpy(vmlinux, &head, sizeof(head));

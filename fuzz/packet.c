@@ -24,7 +24,8 @@ static void check_gpa_ranges(const struct vmbus_packet *packet)
 		FUZZ_CHECK(run.byte_count && run.byte_offset < 4096 && run.pfn_count == pages);
 		for (uint32_t i = 0; i < run.pfn_count; i++)
 			sum += run.pfns[i];
-		FUZZ_CHECK(!vmbus_gpa_head_add(&builder, run.byte_count, run.byte_offset, run.pfns));
+		FUZZ_CHECK(!vmbus_gpa_head_add(&builder, run.byte_count, run.byte_offset,
+					       run.pfns));
 	}
 	FUZZ_CHECK(runs == packet->range_count && runs);
 	FUZZ_CHECK(builder.bytes == packet->ranges_bytes + 8);

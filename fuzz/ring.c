@@ -73,7 +73,8 @@ static void peer_writes(struct input *input)
 		control.in = value;
 		break;
 	case 1:
-		value = what & 0x80 ? input_u32(input) : (control.out + 8u * input_u8(input)) % SIZE;
+		value = what & 0x80 ? input_u32(input) :
+				      (control.out + 8u * input_u8(input)) % SIZE;
 		control.out = value;
 		break;
 	case 2:
@@ -351,7 +352,8 @@ static bool model_writer_publish(void)
 	if (control.interrupt_mask)
 		return false;
 	writer_learns();
-	return !model_w.broken && model_w.in != model_w.out && model_w.in - model_w.out <= unsettled;
+	return !model_w.broken && model_w.in != model_w.out &&
+	       model_w.in - model_w.out <= unsettled;
 }
 
 static void check_free_bytes(struct vmbus_ring_writer *writer)

@@ -315,7 +315,8 @@ static void command(struct input *input)
 	memset(&request, 0xa5, sizeof(request));
 	memset(cdb, 0, sizeof(cdb));
 	cdb[0] = which & 0x80 ? input_u8(input) : operations[(which & 63) % sizeof(operations)];
-	input_copy(input, cdb + 1, which & 0x80 ? 15 : cdb[0] >> 5 < 1 ? 5 : cdb[0] >> 5 < 3 ? 9 : 13);
+	input_copy(input, cdb + 1,
+		   which & 0x80 ? 15 : cdb[0] >> 5 < 1 ? 5 : cdb[0] >> 5 < 3 ? 9 : 13);
 	if (which & 0x40)
 		name_the_end(cdb, input_u8(input));
 	if (how & 8)

@@ -187,7 +187,8 @@ static void check_question(const struct question *question)
 static void host_takes(void)
 {
 	(void)!storvsc_channel_flush(&w.channel);
-	while (!lied && question_count < QUESTIONS && wire_take(&w.wire, &questions[question_count]))
+	while (!lied && question_count < QUESTIONS &&
+	       wire_take(&w.wire, &questions[question_count]))
 		check_question(&questions[question_count++]);
 }
 

@@ -287,7 +287,8 @@ static void guest_commands(struct input *input, uint32_t channel)
 
 static void host_does(uint8_t what)
 {
-	static const int results[] = { 0, 0, -LIS_IO, -LIS_NOSPACE, -LIS_NOMEM, -LIS_CORRUPT, 0, 0 };
+	static const int results[] = { 0, 0, -LIS_IO, -LIS_NOSPACE, -LIS_NOMEM, -LIS_CORRUPT, 0,
+				       0 };
 	uint8_t argument = what >> 3;
 
 	switch (what % 8) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Hostile VHDX files. The input says how a sound file is bent: bytes of its structures, whole log
- * entries, its length, with checksums put right or not; and then what is read and written. A file is
- * refused with a line that says why, in 64 MiB of memory at most, or it is opened, and then behaves:
- * what was written reads back, also after it was closed and opened again.
+ * entries, its length, with checksums put right or not; and then what is read and written. A file
+ * is refused with a line that says why, in 64 MiB of memory at most, or it is opened, and then
+ * behaves: what was written reads back, also after it was closed and opened again.
  *
  * The file is a memory file, the loop does each operation when it is its turn.
  */
@@ -58,7 +58,8 @@ static int32_t perform(const struct io_uring_sqe *sqe)
 	case IORING_OP_FSYNC:
 		return 0;
 	case IORING_OP_FALLOCATE:
-		return fallocate(sqe->fd, (int)sqe->len, (off_t)sqe->off, (off_t)sqe->addr) ? -errno : 0;
+		return fallocate(sqe->fd, (int)sqe->len, (off_t)sqe->off, (off_t)sqe->addr) ?
+			       -errno : 0;
 	default:
 		FUZZ_CHECK(!"an operation that nobody asks for");
 		return -EINVAL;
@@ -315,7 +316,8 @@ static void do_io(struct input *input, struct block_device *device, struct io_lo
 		offset <<= 6;
 	offset -= (what >> 4 & 7) * (uint64_t)geometry->logical_sector_bytes;
 	bytes = (1 + input_u8(input) % 16) * (uint64_t)geometry->logical_sector_bytes;
-	if (offset > geometry->size_bytes || bytes > geometry->size_bytes - offset || op == BLOCK_FLUSH)
+	if (offset > geometry->size_bytes || bytes > geometry->size_bytes - offset ||
+	    op == BLOCK_FLUSH)
 		offset = bytes = 0;
 	memset(data, what, sizeof(data));
 	result = block_io(device, loop, op, what & 8 ? BLOCK_WRITE_FUA : 0, offset,
