@@ -4,11 +4,7 @@
  *
  * Source: [linux 6.1 drivers/hv/hv_util.c heartbeat_onchannelcallback]
  */
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "services/heartbeat_guest.h"
 

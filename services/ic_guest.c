@@ -5,11 +5,7 @@
  * Invariant: at_hand and waiting are never set together, and while one is, no packet is read: the
  * buffer holds the message that is at hand or waits.
  */
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "services/ic_guest.h"
 

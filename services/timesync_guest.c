@@ -6,11 +6,7 @@
  *
  * Source: [linux 6.1 drivers/hv/hv_util.c timesync_onchannelcallback, adj_guesttime]
  */
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "services/timesync_guest.h"
 

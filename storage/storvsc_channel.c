@@ -9,9 +9,6 @@
  */
 #include "storage/storvsc_private.h"
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
-
 /*
  * What every driver says of a command. Source: [linux 6.1 storvsc_drv.c storvsc_queuecommand]
  * SRB_FLAGS_DISABLE_SYNCH_TRANSFER, SP_UNTAGGED, SRB_SIMPLE_TAG_REQUEST.

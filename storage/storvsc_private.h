@@ -6,11 +6,7 @@
 #ifndef OPENLIS_STORAGE_STORVSC_PRIVATE_H
 #define OPENLIS_STORAGE_STORVSC_PRIVATE_H
 
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "storage/storvsc.h"
 

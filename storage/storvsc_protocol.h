@@ -14,11 +14,7 @@
 #ifndef OPENLIS_STORAGE_STORVSC_PROTOCOL_H
 #define OPENLIS_STORAGE_STORVSC_PROTOCOL_H
 
-#ifdef __KERNEL__
-#include <linux/types.h>
-#else
 #include <stdint.h>
-#endif
 
 #include "vmbus/guid.h"
 

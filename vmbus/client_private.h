@@ -7,11 +7,7 @@
 #ifndef OPENLIS_VMBUS_CLIENT_PRIVATE_H
 #define OPENLIS_VMBUS_CLIENT_PRIVATE_H
 
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "vmbus/client.h"
 

@@ -4,17 +4,16 @@
  * host, a log line. Everything that reaches the other side goes through an ops struct for each
  * connection instead. Barriers and single reads of shared memory are here too, since every compiler the
  * core is built with has them.
+ *
+ * The core includes what a freestanding C11 compiler has (stdbool.h, stddef.h, stdint.h), and string.h for
+ * memcpy, memset and memcmp. A kernel without these headers puts a folder with its own before them.
  */
 #ifndef OPENLIS_VMBUS_OS_H
 #define OPENLIS_VMBUS_OS_H
 
-#ifdef __KERNEL__
-#include <linux/types.h>
-#else
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#endif
 
 #include "vmbus/error.h"
 
@@ -33,6 +32,11 @@ enum os_log_level {
  * Context: any, also under the caller's locks; does not sleep.
  */
 void os_log(enum os_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#ifndef likely /* some systems have them */
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+#endif
 
 /* Shared memory: read or write a field exactly once. */
 #define os_read_once(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)

@@ -3,11 +3,7 @@
  * Taking packets apart and building their heads, see packet.h. Works on private memory only, keeps
  * no state, does not lock.
  */
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "vmbus/packet.h"
 

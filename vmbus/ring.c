@@ -7,20 +7,12 @@
  * that order and within one turn; an index from the peer that would change that order is
  * corruption. Each end is owned by one thread at a time; nothing here locks.
  */
-#ifdef __KERNEL__
-#include <linux/string.h>
-#else
 #include <string.h>
-#endif
 
 #include "vmbus/ring.h"
 
 #define DESCRIPTOR_BYTES ((uint32_t)sizeof(struct vmbus_packet_descriptor))
 #define TRAILER_BYTES ((uint32_t)sizeof(struct vmbus_packet_trailer))
-
-#ifndef unlikely /* the kernel has it */
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
-#endif
 
 /* Bytes from one index forward to another, less than a full turn. */
 static inline uint32_t distance(uint32_t from, uint32_t to, uint32_t data_bytes)
