@@ -32,8 +32,6 @@ void timesync_guest_init(struct timesync_guest *timesync,
 	ic_guest_init(&timesync->ic, &ic_config, to_host, from_host, timesync->buffer,
 		      sizeof(timesync->buffer));
 	timesync->config = *config;
-	if (!timesync->config.step_100ns)
-		timesync->config.step_100ns = TIMESYNC_GUEST_STEP_100NS;
 	timesync->known = false;
 	memset(&timesync->told, 0, sizeof(timesync->told));
 }
@@ -96,9 +94,21 @@ static bool reckon(uint64_t utc_100ns, uint64_t from_100ns, uint64_t to_100ns,
 	return true;
 }
 
+/* Is a sample as good as an order? */
+static bool follows(const struct timesync_guest_config *config, int64_t offset_100ns)
+{
+	if (config->follow_samples)
+		return true;
+	if (!config->follow_behind_100ns || offset_100ns < 0)
+		return false;
+	return (uint64_t)offset_100ns >= config->follow_behind_100ns;
+}
+
 /* What to do about an offset. @guest_100ns may be anything the port's clock says. */
 static void decide(struct timesync_guest *timesync, uint64_t guest_100ns, bool ordered)
 {
+	const struct timesync_guest_config *config = &timesync->config;
+	uint64_t step_100ns = config->step_100ns ? config->step_100ns : TIMESYNC_GUEST_STEP_100NS;
 	struct timesync_guest_time *told = &timesync->told;
 	uint64_t distance_100ns;
 
@@ -108,9 +118,9 @@ static void decide(struct timesync_guest *timesync, uint64_t guest_100ns, bool o
 	told->offset_100ns = (int64_t)(told->utc_100ns - guest_100ns);
 	distance_100ns = told->utc_100ns > guest_100ns ? told->utc_100ns - guest_100ns :
 							 guest_100ns - told->utc_100ns;
-	if (!ordered && !timesync->config.follow_samples)
+	if (!ordered && !follows(config, told->offset_100ns))
 		told->action = TIMESYNC_GUEST_LEAVE;
-	else if (distance_100ns > timesync->config.step_100ns)
+	else if (distance_100ns > step_100ns)
 		told->action = TIMESYNC_GUEST_STEP;
 	else
 		told->action = TIMESYNC_GUEST_SLEW;

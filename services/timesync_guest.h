@@ -25,7 +25,7 @@
 #define TIMESYNC_GUEST_STALE_100NS 6000000000ull
 
 enum timesync_guest_action {
-	TIMESYNC_GUEST_LEAVE, /* a sample, and samples are not followed */
+	TIMESYNC_GUEST_LEAVE, /* a sample, and it is not to be followed */
 	TIMESYNC_GUEST_SLEW,  /* by @offset_100ns */
 	TIMESYNC_GUEST_STEP,
 };
@@ -44,9 +44,15 @@ struct timesync_guest_time {
 	uint8_t leap_indicator, stratum; /* as in NTP; 0 below version 4.0 */
 };
 
+/* The port may change it between calls. */
 struct timesync_guest_config {
-	uint64_t step_100ns; /* 0: TIMESYNC_GUEST_STEP_100NS */
+	uint64_t step_100ns; /* up to here the clock is slewed; 0: TIMESYNC_GUEST_STEP_100NS */
 	bool follow_samples; /* else only orders change the clock; samples feed the PTP clock */
+	/*
+	 * Not 0: a sample is followed where the guest is this far behind, or further. Some hosts
+	 * forget to order it after a resume.
+	 */
+	uint64_t follow_behind_100ns;
 };
 
 struct timesync_guest {

@@ -136,6 +136,44 @@ static void samples_change_the_clock_only_where_they_are_followed(void **state)
 	assert_int_equal(f->timesync.told.action, TIMESYNC_GUEST_STEP);
 }
 
+static void a_sample_is_followed_where_the_guest_is_far_behind(void **state)
+{
+	static const struct {
+		int64_t offset_100ns;
+		enum timesync_guest_action action;
+	} cases[] = {
+		{ 0, TIMESYNC_GUEST_LEAVE },
+		{ 5 * (int64_t)SECOND_100NS - 1, TIMESYNC_GUEST_LEAVE },
+		{ 5 * (int64_t)SECOND_100NS, TIMESYNC_GUEST_STEP },
+		{ 3600 * (int64_t)SECOND_100NS, TIMESYNC_GUEST_STEP },
+		/* The guest is ahead: no host forgot a resume. */
+		{ -5 * (int64_t)SECOND_100NS, TIMESYNC_GUEST_LEAVE },
+		{ -(int64_t)UTC, TIMESYNC_GUEST_LEAVE },
+	};
+	struct timesync_guest_config behind = { .follow_behind_100ns = 5 * SECOND_100NS };
+	struct fixture *f = *state;
+
+	begin(f, TIMESYNC_4_0, &behind);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		tell(f, UTC + (uint64_t)cases[i].offset_100ns, REFERENCE, TIMESYNC_SAMPLE);
+		assert_int_equal(f->timesync.told.action, cases[i].action);
+		assert_true(f->timesync.told.offset_100ns == cases[i].offset_100ns);
+		assert_false(f->timesync.told.ordered);
+	}
+	/* The step is a matter of its own. */
+	f->timesync.config.step_100ns = 60 * SECOND_100NS;
+	tell(f, UTC + 5 * SECOND_100NS, REFERENCE, TIMESYNC_SAMPLE);
+	assert_int_equal(f->timesync.told.action, TIMESYNC_GUEST_SLEW);
+	/* An order needs none of this; and it all may change on the way. */
+	tell(f, UTC + 1, REFERENCE, TIMESYNC_SYNC);
+	assert_int_equal(f->timesync.told.action, TIMESYNC_GUEST_SLEW);
+	f->timesync.config = plain;
+	tell(f, UTC + 5 * SECOND_100NS, REFERENCE, TIMESYNC_SAMPLE);
+	assert_int_equal(f->timesync.told.action, TIMESYNC_GUEST_LEAVE);
+	tell(f, UTC + 5 * SECOND_100NS, REFERENCE, TIMESYNC_SYNC);
+	assert_int_equal(f->timesync.told.action, TIMESYNC_GUEST_STEP);
+}
+
 static void a_message_that_says_nothing_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -312,6 +350,7 @@ int main(void)
 		TEST(an_order_slews_a_little_and_steps_when_far_off),
 		TEST(the_way_through_the_ring_costs_no_precision),
 		TEST(samples_change_the_clock_only_where_they_are_followed),
+		TEST(a_sample_is_followed_where_the_guest_is_far_behind),
 		TEST(a_message_that_says_nothing_changes_nothing),
 		TEST(times_that_cannot_be_are_refused),
 		TEST(the_length_goes_by_the_version),
