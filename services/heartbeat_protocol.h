@@ -7,9 +7,9 @@
 #define OPENLIS_SERVICES_HEARTBEAT_PROTOCOL_H
 
 #include "services/ic_protocol.h"
+#include "vmbus/interfaces.h"
 
-/* Source: [linux 6.1 include/linux/hyperv.h HV_HEART_BEAT_GUID] */
-#define HEARTBEAT_INTERFACE_ID GUID(0x57164f39, 0x9115, 0x4e78, 0xab55, 0x382f3bd5422d)
+#define HEARTBEAT_INTERFACE_ID VMBUS_INTERFACE_HEARTBEAT
 /* The id every Hyper-V gives it. Source: [capture lsvmbus on Hyper-V] */
 #define HEARTBEAT_INSTANCE_ID GUID(0xfd149e91, 0x82e0, 0x4a7d, 0xafa6, 0x2a4166cbd7c0)
 

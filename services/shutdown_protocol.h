@@ -7,9 +7,10 @@
 #define OPENLIS_SERVICES_SHUTDOWN_PROTOCOL_H
 
 #include "services/ic_protocol.h"
+#include "vmbus/interfaces.h"
 
 /* Source: [openvmm hyperv_ic_protocol/src/shutdown.rs] */
-#define SHUTDOWN_INTERFACE_ID GUID(0x0e0b6031, 0x5213, 0x4934, 0x818b, 0x38d90ced39db)
+#define SHUTDOWN_INTERFACE_ID VMBUS_INTERFACE_SHUTDOWN
 #define SHUTDOWN_INSTANCE_ID GUID(0xb6650ff7, 0x33bc, 0x4840, 0x8048, 0xe0676786f393)
 
 /*

@@ -9,9 +9,10 @@
 #define OPENLIS_SERVICES_TIMESYNC_PROTOCOL_H
 
 #include "services/ic_protocol.h"
+#include "vmbus/interfaces.h"
 
 /* Source: [openvmm hyperv_ic_protocol/src/timesync.rs] */
-#define TIMESYNC_INTERFACE_ID GUID(0x9527e630, 0xd0ae, 0x497b, 0xadce, 0xe80ab0175caf)
+#define TIMESYNC_INTERFACE_ID VMBUS_INTERFACE_TIMESYNC
 #define TIMESYNC_INSTANCE_ID GUID(0x2dd1ce17, 0x079e, 0x403c, 0xb352, 0xa1921ee207ee)
 
 /* Source: [linux 6.1 drivers/hv/hv_util.c ts_versions] */

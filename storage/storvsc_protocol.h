@@ -16,14 +16,13 @@
 
 #include <stdint.h>
 
-#include "vmbus/guid.h"
+#include "vmbus/interfaces.h"
 
 #define STORVSC_ASSERT_SIZE(type, bytes) \
 	_Static_assert(sizeof(struct type) == (bytes), #type " has its size on the wire")
 
-/* Source: [linux 6.1 include/linux/hyperv.h HV_SCSI_GUID, HV_IDE_GUID] */
-#define STORVSC_SCSI_INTERFACE_ID GUID(0xba6163d9, 0x04a1, 0x4d29, 0xb605, 0x72e2ffb1dc7f)
-#define STORVSC_IDE_INTERFACE_ID GUID(0x32412632, 0x86cb, 0x44a2, 0x9b5c, 0x50d1417354f5)
+#define STORVSC_SCSI_INTERFACE_ID VMBUS_INTERFACE_SCSI
+#define STORVSC_IDE_INTERFACE_ID VMBUS_INTERFACE_IDE
 
 #define STORVSC_VERSION(major, minor) ((uint16_t)((major) << 8 | (minor)))
 #define STORVSC_VERSION_WIN6 STORVSC_VERSION(2, 0)      /* Server 2008 */

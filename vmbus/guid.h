@@ -24,12 +24,11 @@ _Static_assert(sizeof(struct guid) == 16, "a GUID is 16 bytes on the wire");
  * f8615163-df3e-46c5-913f-f2d2f965ed0e is GUID(0xf8615163, 0xdf3e, 0x46c5, 0x913f, 0xf2d2f965ed0e).
  */
 #define GUID(a, b, c, d, e) \
-	((struct guid){ { (uint8_t)(a), (uint8_t)((a) >> 8), (uint8_t)((a) >> 16), \
-			  (uint8_t)((a) >> 24), (uint8_t)(b), (uint8_t)((b) >> 8), (uint8_t)(c), \
-			  (uint8_t)((c) >> 8), (uint8_t)((d) >> 8), (uint8_t)(d), \
-			  (uint8_t)((uint64_t)(e) >> 40), (uint8_t)((uint64_t)(e) >> 32), \
-			  (uint8_t)((uint64_t)(e) >> 24), (uint8_t)((uint64_t)(e) >> 16), \
-			  (uint8_t)((uint64_t)(e) >> 8), (uint8_t)(uint64_t)(e) } })
+	((struct guid){ { GUID_BYTE(a, 0), GUID_BYTE(a, 8), GUID_BYTE(a, 16), GUID_BYTE(a, 24), \
+			  GUID_BYTE(b, 0), GUID_BYTE(b, 8), GUID_BYTE(c, 0), GUID_BYTE(c, 8), \
+			  GUID_BYTE(d, 8), GUID_BYTE(d, 0), GUID_BYTE(e, 40), GUID_BYTE(e, 32), \
+			  GUID_BYTE(e, 24), GUID_BYTE(e, 16), GUID_BYTE(e, 8), GUID_BYTE(e, 0) } })
+#define GUID_BYTE(number, shift) ((uint8_t)((uint64_t)(number) >> (shift) & 0xff))
 
 /**
  * guid_compare() - Order two GUIDs by their bytes.
