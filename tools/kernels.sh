@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # shellcheck shell=bash
 #
-# Debian's kernels, fetched once and kept: sourced by kvmbox and mkguest.
+# Debian's kernels, fetched once and kept: sourced by kvmbox, mkguest and kmod.
 #
 # Everything lies in one cache folder that may be removed at any time:
 #
@@ -51,6 +51,11 @@ archive() {
 		head -n 1
 }
 
+# apt_acquire - print how to reach the archive (proxies and the like), which is the machine's business.
+apt_acquire() {
+	(unset APT_CONFIG; apt-config dump) | grep '^Acquire::' | grep -v '^Acquire::IndexTargets'
+}
+
 # apt_prepare SERIES - write the series' apt configuration; sets APT_CONFIG for the commands after it.
 apt_prepare() {
 	local dir=$cache/apt/$1 main security
@@ -73,8 +78,7 @@ apt_prepare() {
 
 	: >"$dir/status"
 	{
-		# How to reach the archive (proxies and the like) is the machine's business.
-		apt-config dump | grep '^Acquire::' | grep -v '^Acquire::IndexTargets'
+		apt_acquire
 		cat <<-END
 		Acquire::Languages "none";
 		Acquire::Retries "3";
@@ -171,6 +175,42 @@ kernel_folder() {
 	( flock 9; kernel_refresh "$1" ) 9>"$cache/apt/$1/lock" ||
 		die "cannot get Debian's kernel $1 (apt/$1/log in the cache folder says more)"
 	readlink -f "$cache/kernels/$1"
+}
+
+# kernel_current VERSION - is it the newest of a series? What is kept for others can go.
+kernel_current() {
+	local series
+	for series in "${kernel_series[@]}"; do
+		[ "$(readlink "$cache/kernels/$series")" != "$1" ] || return 0
+	done
+	return 1
+}
+
+# kernel_sources SERIES VERSION - print a sources.list with the kernel's suite and that of the Debian it
+# belongs to. The series' kernel was fetched before.
+kernel_sources() {
+	local suite main security
+	suite=$(APT_CONFIG=$cache/apt/$1/apt.conf apt-cache madison "linux-headers-$2" |
+		sed -nE '1s|.* ([^ /]+)/main .*|\1|p')
+	[ -n "$suite" ] || { note "the archive has no headers for $2 any more"; return 1; }
+	main=$(archive Debian)
+	security=$(archive Debian-Security)
+	printf "deb [signed-by=$keyring] %s %s main\n" "$main" "${suite%%-*}"
+	case $suite in
+	*-security) printf "deb [signed-by=$keyring] %s %s main\n" "$security" "$suite" ;;
+	*-*)        printf "deb [signed-by=$keyring] %s %s main\n" "$main" "$suite" ;;
+	esac
+}
+
+# unpack_packages FOLDER PACKAGES OPTION... <SOURCES - make FOLDER of packages and all that they need, unpacked
+# but not installed; SOURCES are lines of a sources.list, options mmdebstrap's.
+unpack_packages() {
+	local folder=$1 packages=$2
+	shift 2
+	need mmdebstrap:mmdebstrap
+	apt_acquire >"$folder.conf"
+	mmdebstrap --quiet --variant=extract --architectures=amd64 --aptopt="$folder.conf" "$@" \
+		--include="$packages" '' "$folder" - >"$folder.log" 2>&1 || { cat "$folder.log" >&2; return 1; }
 }
 
 # module_files FOLDER MODULE... - print the files of the modules and of what they need, in the order
