@@ -3,6 +3,7 @@
 # What the host side of a guest test may use. Sourced by tests/guest/in-box, which sets:
 #   lis         the command under test       guest   folder with vmlinuz and initrd
 #   cpus        number of CPUs of the guest  work    empty folder for this test
+#   drivers     "ours" or "stock", which the guest has
 # A VM's console is in $work/NAME.console; what `say` writes, its script reads from standard input.
 
 # Any failure ends the test: its reason is the last line of output.
@@ -20,7 +21,7 @@ vm_start() {
 	# Opened for reading and writing, so that neither side waits for the other.
 	exec {vm_stdin}<>"$work/$name.in"
 	"$lis" run "$name" --kernel "$guest/${image:-vmlinux}" --initrd "$guest/initrd" --cpus "$cpus" \
-		--append "console=ttyS0 panic=-1 quiet script.CASE=$script ${append:-}" "$@" \
+		--append "console=ttyS0 panic=-1 quiet $(<"$guest/append") script.CASE=$script script.DRIVERS=$drivers ${append:-}" "$@" \
 		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
 	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"
 }

@@ -6,6 +6,13 @@ dmesg | grep -q 'Hypervisor detected: Microsoft Hyper-V' || fail 'no Hyper-V was
 # 5.3, or 6.0 where the kernel knows it.
 dmesg | grep -Eq 'Vmbus version:(5.3|6.0)' || fail "$(dmesg | grep 'Vmbus version')"
 
+# Whose drivers these are: ours have a version.
+for module in hv_storvsc hv_utils; do
+	drivers=stock
+	[ ! -e /sys/module/$module/version ] || drivers=ours
+	[ "$drivers" = "$DRIVERS" ] || fail "$module is $drivers"
+done
+
 clock=/sys/devices/system/clocksource/clocksource0/current_clocksource
 [ "$(cat $clock)" = hyperv_clocksource_tsc_page ] || fail "clock source is $(cat $clock)"
 
