@@ -3,6 +3,13 @@
 # The guest's part of the demo: does what the host's part says, a line each, and answers on the console.
 dmesg | grep -E 'Linux version|Hypervisor detected|clocksource: Switched to clocksource hyperv'
 echo "@@kernel $(uname -r)"
+# Our drivers have a version, the distribution's do not.
+if [ -e /sys/module/hv_storvsc/version ]; then
+	echo "hv_storvsc is OpenLIS' version $(cat /sys/module/hv_storvsc/version)"
+	echo '@@drivers ours'
+else
+	echo '@@drivers stock'
+fi
 echo "@@clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 mkdir -p /disk
 if [ -n "${SHELL_NOW:-}" ]; then

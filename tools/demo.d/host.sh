@@ -5,7 +5,7 @@ set -eu
 mode=$1 dir=$2 lis=$3
 vm=(run demo --kernel "$dir/guest/vmlinuz" --initrd "$dir/guest/initrd" --memory 256M --cpus 2
 	--drive "$dir/disk.vhdx")
-kernel_args='console=ttyS0 panic=-1 quiet LOGLEVEL=7'
+kernel_args="console=ttyS0 panic=-1 quiet LOGLEVEL=7 $(<"$dir/guest/append")"
 
 if [[ $mode = shell ]]; then
 	exec "$lis" "${vm[@]}" --append "$kernel_args script.SHELL_NOW=1"
@@ -44,9 +44,11 @@ head 'The guest comes up'
 run=$!
 # Live, but only what concerns us.
 tail -n +1 -f "$console" --pid=$run 2>/dev/null |
-	sed -unE 's/\r//; s/^(.{0,140}).*$/  | \1/; /Linux version|Hyper-?[Vv]|hv_|[Vv][Mm][Bb]us|storvsc|sd [0-9]|scsi|EXT4|clocksource: Switched|Run \/init/p' &
+	sed -unE 's/\r//; s/^(.{0,140}).*$/  | \1/; /Linux version|OpenLIS|Hyper-?[Vv]|hv_|[Vv][Mm][Bb]us|storvsc|sd [0-9]|scsi|EXT4|clocksource: Switched|Run \/init/p' &
 answer kernel
 note kernel "Debian $said"
+answer drivers
+note drivers "$said"
 answer clocksource
 note clocksource "$said"
 
