@@ -39,6 +39,13 @@ void server_violation(struct vmbus_server *server, const char *what, uint32_t nu
 		       (unsigned long long)server->counters.violations);
 }
 
+void server_no_memory(struct vmbus_server *server, uint32_t gpadl_words)
+{
+	if (worth_a_line(++server->counters.no_memory))
+		os_log(OS_LOG_ERROR, "vmbus: no memory for a GPADL of %u words (%llu in all)",
+		       gpadl_words, (unsigned long long)server->counters.no_memory);
+}
+
 void server_post(struct vmbus_server *server, uint32_t vp, const void *message, size_t bytes)
 {
 	server->counters.messages_out++;

@@ -192,6 +192,7 @@ struct vmbus_server_counters {
 	uint64_t contacts;      /* requests for contact */
 	uint64_t messages_in, messages_out;
 	uint64_t messages_lost; /* the partition could not take them */
+	uint64_t no_memory; /* GPADLs refused for want of ours; no fault of the guest's */
 	uint64_t violations;
 };
 

@@ -134,15 +134,18 @@ static void append(struct vmbus_server *server, struct vmbus_server_gpadl *gpadl
 	release(server, gpadl);
 }
 
+static bool is_within_limits(const struct vmbus_server *server, uint32_t words)
+{
+	return server->gpadl_count < VMBUS_SERVER_GPADLS_MAX &&
+	       words <= VMBUS_SERVER_GPADL_WORDS_MAX - server->gpadl_words;
+}
+
 static struct vmbus_server_gpadl *create(struct vmbus_server *server, uint32_t gpadl_id,
 					 uint32_t words)
 {
 	struct vmbus_server_gpadl **bucket = bucket_of(server, gpadl_id);
 	struct vmbus_server_gpadl *gpadl;
 
-	if (server->gpadl_count >= VMBUS_SERVER_GPADLS_MAX ||
-	    words > VMBUS_SERVER_GPADL_WORDS_MAX - server->gpadl_words)
-		return NULL;
 	gpadl = server->ops->alloc(server->port, sizeof(*gpadl) + words * sizeof(uint64_t));
 	if (!gpadl)
 		return NULL;
@@ -177,10 +180,14 @@ void server_handle_gpadl_header(struct vmbus_server *server, const struct server
 				 header->gpadl_id);
 		goto refuse;
 	}
+	status = VMBUS_STATUS_INSUFFICIENT_RESOURCES;
+	if (!is_within_limits(server, words)) {
+		server_violation(server, "GPADL refused, the guest has too many words", words);
+		goto refuse;
+	}
 	gpadl = create(server, header->gpadl_id, words);
 	if (!gpadl) {
-		server_violation(server, "GPADL refused, no room for so many words", words);
-		status = VMBUS_STATUS_INSUFFICIENT_RESOURCES;
+		server_no_memory(server, words);
 		goto refuse;
 	}
 	gpadl->channel_id = (uint16_t)header->channel_id;

@@ -37,6 +37,7 @@ struct server_message {
 
 /* server.c */
 void server_violation(struct vmbus_server *server, const char *what, uint32_t number);
+void server_no_memory(struct vmbus_server *server, uint32_t gpadl_words);
 void server_post(struct vmbus_server *server, uint32_t vp, const void *message, size_t bytes);
 /* To the VP that the guest chose for messages. */
 void server_send(struct vmbus_server *server, const void *message, size_t bytes);

@@ -599,6 +599,8 @@ static void memory_that_runs_out_costs_one_request(void **state)
 			assert_int_equal(guest_reads_created(&world, id), (int)id < at ? 0 :
 					 VMBUS_STATUS_INSUFFICIENT_RESOURCES);
 		}
+		assert_int_equal(world.server.counters.no_memory, 4 - at);
+		assert_int_equal(violations(), 0);
 		world.allocs_until_failure = -1;
 		guest_has_open(&world, 0, 9);
 		world_fini(&world);
