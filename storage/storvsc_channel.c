@@ -416,7 +416,7 @@ static uint32_t take_answer(struct storvsc_channel *channel, const struct vmbus_
 	return request_answered(channel, owner, answer, packet->payload_bytes);
 }
 
-/* Something the host says by itself. */
+/* Something the host says by itself. Answers are none of it: they name what they answer. */
 static uint32_t take_news(struct storvsc_channel *channel, const struct vmbus_packet *packet)
 {
 	uint32_t operation;
@@ -430,7 +430,6 @@ static uint32_t take_news(struct storvsc_channel *channel, const struct vmbus_pa
 	case STORVSC_ENUMERATE_BUS:
 	case STORVSC_REMOVE_DEVICE:
 		return STORVSC_EVENT_RESCAN;
-	case STORVSC_FC_HBA_DATA:
 	case STORVSC_EVENT_NOTIFICATION:
 		return 0; /* of no use to us */
 	default:
