@@ -4,10 +4,11 @@
  * shares memory and takes it back, and the hypervisor has no buffers. The world
  * (tests/unit/vmbus/client_world.c) judges each call of the client, vmbus_client_check() its books;
  * beside them stands what the port waits for: each thing it asked for is answered once, and nothing
- * else is.
+ * else is. An isolated port hears of no device that is not safe, and of no old host.
  */
 #include "fuzz/fuzz.h"
 #include "tests/unit/vmbus/client_world.h"
+#include "vmbus/interfaces.h"
 
 #define GPADLS 4u
 #define PAGES 64u
@@ -17,6 +18,18 @@ static struct vmbus_client_ops ops;
 static const struct vmbus_client_ops *world_ops;
 static struct vmbus_client_gpadl gpadls[GPADLS];
 static uint64_t pfns[PAGES];
+
+/* What hosts offer. */
+static const struct guid interfaces[] = {
+#define ONE(id, name, safe) id,
+	VMBUS_INTERFACES(ONE)
+#undef ONE
+	GUID(1, 2, 3, 4, 5), /* a socket's, or nobody's */
+};
+
+#define INTERFACE_COUNT (sizeof(interfaces) / sizeof(interfaces[0]))
+
+static bool isolated; /* the connection, or the one that is being asked for */
 
 /* What the port waits for. */
 static struct {
@@ -38,6 +51,7 @@ static void connected(void *argument, int error)
 {
 	FUZZ_CHECK(waits.connect);
 	waits.connect = false;
+	FUZZ_CHECK(error || !isolated || port.client.version >= VMBUS_VERSION_WIN10_V5_2);
 	world_ops->connected(argument, error);
 }
 
@@ -48,6 +62,32 @@ static void unloaded(void *argument)
 	for (uint32_t id = 0; id <= VMBUS_CHANNEL_ID_MAX; id++)
 		FUZZ_CHECK(!channels[id]);
 	world_ops->unloaded(argument);
+}
+
+/* Written down anew: it judges what the client makes of its table. */
+static bool is_safe(const struct guid *interface_id)
+{
+	static const struct guid safe[] = {
+		VMBUS_INTERFACE_SCSI, VMBUS_INTERFACE_NETWORK, VMBUS_INTERFACE_PCI,
+		VMBUS_INTERFACE_TIMESYNC, VMBUS_INTERFACE_HEARTBEAT, VMBUS_INTERFACE_SHUTDOWN,
+	};
+
+	for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+		if (!memcmp(interface_id, &safe[i], sizeof(safe[i])))
+			return true;
+	return false;
+}
+
+/* The first that the port hears of an offer. */
+static struct vmbus_client_channel *channel_alloc(void *argument,
+						  const struct vmbus_client_offer *offer)
+{
+	FUZZ_CHECK(!(offer->flags &
+		     (VMBUS_OFFER_CONFIDENTIAL_RING | VMBUS_OFFER_CONFIDENTIAL_MEMORY)));
+	FUZZ_CHECK(!isolated || (offer->flags & VMBUS_OFFER_TLNPI_PROVIDER) ||
+		   is_safe(&offer->interface_id));
+	FUZZ_CHECK(offer->monitor_id < 128 || offer->monitor_id == 0xff);
+	return world_ops->channel_alloc(argument, offer);
 }
 
 static void offered(void *argument, struct vmbus_client_channel *channel)
@@ -118,6 +158,7 @@ static void begin(void)
 	ops = *world_ops;
 	ops.connected = connected;
 	ops.unloaded = unloaded;
+	ops.channel_alloc = channel_alloc;
 	ops.offered = offered;
 	ops.channel_forgotten = forgotten;
 	ops.offers_delivered = offers_delivered;
@@ -126,6 +167,7 @@ static void begin(void)
 	ops.gpadl_created = gpadl_created;
 	ops.gpadl_torn_down = gpadl_torn_down;
 	port.client.ops = &ops;
+	isolated = false;
 	memset(&waits, 0, sizeof(waits));
 	memset(channels, 0, sizeof(channels));
 }
@@ -141,6 +183,12 @@ static void host_sends_offer(struct input *input)
 		offer.channel_id = input_u32(input);
 	if (which & 0x40)
 		offer.is_dedicated = 0;
+	if (which & 0x20) {
+		offer.interface_id = interfaces[input_u8(input) % INTERFACE_COUNT];
+		offer.flags = (uint16_t)input_u32(input);
+		offer.monitor_id = input_u8(input);
+		offer.monitor_allocated = offer.flags >> 15;
+	}
 	host_sends(&port, &offer, sizeof(offer));
 }
 
@@ -266,7 +314,8 @@ static void port_uses_channel(struct input *input)
 		port_opens_it(channel, argument);
 		break;
 	case 2:
-		(void)!vmbus_client_close(&port.client, channel);
+		if (!vmbus_client_close(&port.client, channel))
+			FUZZ_CHECK(!waits.modify[channel->offer.channel_id]);
 		break;
 	case 3:
 		port_modifies(channel, argument);
@@ -294,16 +343,20 @@ static void port_connects_by(uint8_t how)
 		.version_max = versions[how % (sizeof(versions) / sizeof(versions[0]))],
 		.version_min = how & 0x80 ? VMBUS_VERSION_WIN10_V5 : 0,
 		.features = how & 0x40 ? VMBUS_CLIENT_FEATURES : 0,
+		.isolated = how & 0x20,
 		.interrupt_page_gpa = 0x5000,
 	};
-	bool before = waits.connect;
+	bool before = waits.connect, isolated_before = isolated;
 	int error;
 
 	waits.connect = true;
+	isolated = config.isolated;
 	error = vmbus_client_connect(&port.client, &config);
 	FUZZ_CHECK(!error || error == -LIS_BUSY || error == -LIS_INVALID);
-	if (error)
+	if (error) {
 		waits.connect = before;
+		isolated = isolated_before;
+	}
 }
 
 static void port_asks_for_offers(void)

@@ -8,11 +8,16 @@
  */
 #include "vmbus/client_private.h"
 
+bool client_to_be_logged(uint64_t count)
+{
+	return count <= 16 || !(count & (count - 1));
+}
+
 void client_violation(struct vmbus_client *client, const char *what, uint32_t number)
 {
 	uint64_t count = ++client->counters.violations;
 
-	if (count <= 16 || !(count & (count - 1)))
+	if (client_to_be_logged(count))
 		os_log(OS_LOG_WARNING, "vmbus: host: %s (%u), violation %llu", what, number,
 		       (unsigned long long)count);
 }
@@ -276,14 +281,18 @@ void vmbus_client_init(struct vmbus_client *client, const struct vmbus_client_op
 
 int vmbus_client_connect(struct vmbus_client *client, const struct vmbus_client_config *config)
 {
-	uint32_t version = next_version(config, UINT32_MAX);
+	struct vmbus_client_config wanted = *config;
+	uint32_t version;
 
 	if (client->state != VMBUS_CLIENT_IDLE)
 		return -LIS_BUSY;
-	if (!version || (config->features & ~VMBUS_CLIENT_FEATURES) ||
-	    !config->host_to_guest_monitor_gpa != !config->guest_to_host_monitor_gpa)
+	if (wanted.isolated && wanted.version_min < VMBUS_CLIENT_ISOLATED_VERSION_MIN)
+		wanted.version_min = VMBUS_CLIENT_ISOLATED_VERSION_MIN;
+	version = next_version(&wanted, UINT32_MAX);
+	if (!version || (wanted.features & ~VMBUS_CLIENT_FEATURES) ||
+	    !wanted.host_to_guest_monitor_gpa != !wanted.guest_to_host_monitor_gpa)
 		return -LIS_INVALID;
-	client->config = *config;
+	client->config = wanted;
 	client->state = VMBUS_CLIENT_CONTACTING;
 	ask_for_version(client, version);
 	client_pump(client);

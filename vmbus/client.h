@@ -34,6 +34,8 @@
 #define VMBUS_CLIENT_GPADL_PAGES_MAX ((UINT16_MAX - 8u) / 8u)
 /* Features that the client understands. */
 #define VMBUS_CLIENT_FEATURES (VMBUS_FEATURE_GUEST_SIGNAL_PARAMETERS | VMBUS_FEATURE_CLIENT_ID)
+/* What an isolated guest insists on. Source: [linux 7.3 drivers/hv/connection.c vmbus_connect] */
+#define VMBUS_CLIENT_ISOLATED_VERSION_MIN VMBUS_VERSION_WIN10_V5_2
 
 struct vmbus_client;
 struct vmbus_client_channel;
@@ -49,7 +51,7 @@ struct vmbus_client_offer {
 	uint16_t sub_channel_index; /* 0: primary */
 	uint16_t channel_id;        /* 1..VMBUS_CHANNEL_ID_MAX */
 	bool dedicated_signal;      /* leave the interrupt page alone */
-	uint8_t monitor_id;         /* 0xff: none */
+	uint8_t monitor_id;         /* below VMBUS_MONITOR_IDS, or VMBUS_MONITOR_NONE */
 	uint32_t connection_id;     /* what to signal */
 	uint8_t user_data[VMBUS_USER_DATA_BYTES];
 };
@@ -94,7 +96,10 @@ struct vmbus_client_ops {
 	void (*rescinded)(void *port, struct vmbus_client_channel *channel);
 	/** @opened: 0, -LIS_REFUSED (channel->status says why), -LIS_GONE, -LIS_IO (not sent). */
 	void (*opened)(void *port, struct vmbus_client_channel *channel, int error);
-	/** @modified: 0 (no interrupt reaches the old VP any more), and errors as for @opened. */
+	/**
+	 * @modified: 0 (no interrupt reaches the old VP any more), and errors as for @opened;
+	 * -LIS_GONE also where the channel was closed before the answer.
+	 */
 	void (*modified)(void *port, struct vmbus_client_channel *channel, int error);
 	/**
 	 * @gpadl_created: 0; -LIS_REFUSED or -LIS_IO: nothing is shared, the storage is the port's
@@ -105,10 +110,17 @@ struct vmbus_client_ops {
 	void (*gpadl_torn_down)(void *port, struct vmbus_client_gpadl *gpadl, int error);
 };
 
-/* How to connect. */
+/*
+ * How to connect.
+ *
+ * An isolated guest (SEV-SNP, TDX, VBS) keeps its memory from the host. It takes nothing older than
+ * VMBUS_CLIENT_ISOLATED_VERSION_MIN, and only devices that vmbus/interfaces.h calls safe, and
+ * Hyper-V sockets; what else the host offers is declined without a call of the port.
+ */
 struct vmbus_client_config {
 	uint32_t version_max; /* 0: newest */
-	uint32_t version_min; /* 0: oldest; what an isolated guest insists on */
+	uint32_t version_min; /* 0: oldest */
+	bool isolated;
 	uint32_t features;    /* wanted, of VMBUS_CLIENT_FEATURES */
 	uint32_t target_vp;   /* for messages; from 3.0, else it is VP 0 */
 	uint64_t interrupt_page_gpa; /* one page; used below 2.4 */
@@ -167,6 +179,7 @@ struct vmbus_client_channel {
 	uint32_t sub_channel_count;
 	uint32_t open_id;
 	bool modifying;
+	bool late_modify; /* the answer to one that is over may come yet */
 	uint32_t modify_vp;
 	struct vmbus_client_open open;
 	struct vmbus_client_item open_item, close_item, modify_item;
@@ -184,6 +197,7 @@ enum vmbus_client_state {
 struct vmbus_client_counters {
 	uint64_t messages_in, messages_out;
 	uint64_t retries;    /* times the hypervisor had no buffer */
+	uint64_t declined;   /* offers that are not for an isolated guest */
 	uint64_t violations;
 };
 
@@ -222,8 +236,8 @@ void vmbus_client_init(struct vmbus_client *client, const struct vmbus_client_op
  * From 5.0 on contact is made at connection 4; where nothing listens there, and where a version is
  * refused, the next older one is tried.
  *
- * Return: 0, -LIS_BUSY (not idle), -LIS_INVALID (no version between min and max, half a pair of
- * monitor pages, features not understood).
+ * Return: 0, -LIS_BUSY (not idle), -LIS_INVALID (no version between min and max, for an isolated
+ * guest also a max below its minimum; half a pair of monitor pages; features not understood).
  */
 int vmbus_client_connect(struct vmbus_client *client,
 			 const struct vmbus_client_config *config) LIS_MUST_USE;
@@ -319,8 +333,8 @@ int vmbus_client_open(struct vmbus_client *client, struct vmbus_client_channel *
  * vmbus_client_close() - Close a channel. There is no answer; the rings' GPADL is torn down next.
  * @channel: open
  *
- * A primary channel's sub-channels are closed first, by the port. ops->modified still follows where
- * it is due.
+ * A primary channel's sub-channels are closed first, by the port. Where a modification was under
+ * way, ops->modified says -LIS_GONE: hosts need not answer it any more.
  *
  * Return: 0, -LIS_BUSY (being opened), -LIS_INVALID (not open), -LIS_GONE (not connected).
  */

@@ -6,6 +6,7 @@
  * keeps its place, so that the id is not taken for another before the host may use it again.
  */
 #include "vmbus/client_private.h"
+#include "vmbus/interfaces.h"
 
 struct vmbus_client_channel *vmbus_client_channel(const struct vmbus_client *client,
 						  uint32_t channel_id)
@@ -85,15 +86,81 @@ static void read_offer(const struct vmbus_client *client,
 		.mmio_megabytes_optional = wire->mmio_megabytes_optional,
 		.sub_channel_index = wire->sub_channel_index,
 		.channel_id = (uint16_t)wire->channel_id,
-		.monitor_id = wire->monitor_allocated & 1 ? wire->monitor_id : 0xff,
+		.monitor_id = VMBUS_MONITOR_NONE,
 		.connection_id = VMBUS_CONNECTION_EVENT,
 	};
 	memcpy(offer->user_data, wire->user_data, sizeof(offer->user_data));
+	/* The port takes it for an index into the monitor pages. */
+	if ((wire->monitor_allocated & 1) && wire->monitor_id < VMBUS_MONITOR_IDS)
+		offer->monitor_id = wire->monitor_id;
 	/* Undefined before 1.1. */
 	if (client->version >= VMBUS_VERSION_WIN7) {
 		offer->dedicated_signal = wire->is_dedicated & 1;
 		offer->connection_id = wire->connection_id;
 	}
+}
+
+/*
+ * Rings or data in memory that not even the hypervisor sees: only on a connection of that kind,
+ * which we never ask for, so that whoever offers it deceives somebody about where his data goes.
+ */
+static bool offer_is_confidential(struct vmbus_client *client,
+				  const struct vmbus_client_offer *offer)
+{
+	bool ring = offer->flags & VMBUS_OFFER_CONFIDENTIAL_RING;
+	bool memory = offer->flags & VMBUS_OFFER_CONFIDENTIAL_MEMORY;
+
+	if (memory && !ring)
+		client_violation(client, "offer of confidential memory without a confidential ring",
+				 offer->channel_id);
+	else if (ring)
+		client_violation(client, "confidential channel offered on a connection that is not",
+				 offer->channel_id);
+	return ring || memory;
+}
+
+/* How a log names a device; NULL where we do not know it. */
+static const char *interface_name(const struct guid *interface_id, bool *out_safe)
+{
+	static const struct {
+		struct guid id;
+		const char *name;
+		bool safe;
+	} interfaces[] = {
+#define INTERFACE_ENTRY(id, name, safe) { id, name, safe },
+		VMBUS_INTERFACES(INTERFACE_ENTRY)
+#undef INTERFACE_ENTRY
+	};
+
+	for (size_t i = 0; i < sizeof(interfaces) / sizeof(interfaces[0]); i++) {
+		if (!guid_compare(&interfaces[i].id, interface_id)) {
+			*out_safe = interfaces[i].safe;
+			return interfaces[i].name;
+		}
+	}
+	*out_safe = false;
+	return NULL;
+}
+
+/* No fault of the host's: it offers the same to every guest. */
+static bool isolated_guest_declines(struct vmbus_client *client,
+				    const struct vmbus_client_offer *offer)
+{
+	char id[GUID_TEXT_BYTES];
+	const char *name;
+	bool safe;
+
+	if (!client->config.isolated || (offer->flags & VMBUS_OFFER_TLNPI_PROVIDER))
+		return false;
+	name = interface_name(&offer->interface_id, &safe);
+	if (safe)
+		return false;
+	if (client_to_be_logged(++client->counters.declined)) {
+		guid_format(&offer->interface_id, id);
+		os_log(OS_LOG_INFO, "vmbus: declined %s %s: it is not for an isolated guest",
+		       name ? name : "unknown device", id);
+	}
+	return true;
 }
 
 /* Is there a place for what is offered? Sets the primary channel of a sub-channel. */
@@ -142,7 +209,8 @@ void client_handle_offer(struct vmbus_client *client, const void *payload, size_
 		return;
 	}
 	read_offer(client, &wire, &offer);
-	if (offer_makes_sense(client, &offer, &primary))
+	if (!offer_is_confidential(client, &offer) && !isolated_guest_declines(client, &offer) &&
+	    offer_makes_sense(client, &offer, &primary))
 		channel = client->ops->channel_alloc(client->port, &offer);
 	if (!channel) {
 		release_id(client, offer.channel_id);
@@ -168,6 +236,17 @@ void client_handle_delivered(struct vmbus_client *client, const void *payload, s
 
 /* Rescind and release */
 
+/* The channel is being closed, or gone. Whether a host still answers then is its own affair. */
+static void end_modify(struct vmbus_client *client, struct vmbus_client_channel *channel)
+{
+	if (!channel->modifying)
+		return;
+	channel->late_modify = !channel->modify_item.queued;
+	client_unqueue(client, &channel->modify_item);
+	channel->modifying = false;
+	client->ops->modified(client->port, channel, -LIS_GONE);
+}
+
 void client_handle_rescind(struct vmbus_client *client, const void *payload, size_t bytes)
 {
 	struct vmbus_client_channel *channel;
@@ -184,15 +263,11 @@ void client_handle_rescind(struct vmbus_client *client, const void *payload, siz
 	}
 	channel->rescinded = true;
 	client_unqueue(client, &channel->open_item);
-	client_unqueue(client, &channel->modify_item);
 	if (channel->state == VMBUS_CLIENT_CHANNEL_OPENING) {
 		channel->state = VMBUS_CLIENT_CHANNEL_CLOSED;
 		client->ops->opened(client->port, channel, -LIS_GONE);
 	}
-	if (channel->modifying) {
-		channel->modifying = false;
-		client->ops->modified(client->port, channel, -LIS_GONE);
-	}
+	end_modify(client, channel);
 	client->ops->rescinded(client->port, channel);
 }
 
@@ -286,6 +361,7 @@ void client_handle_open_result(struct vmbus_client *client, const void *payload,
 				 message.channel_id);
 		return;
 	}
+	channel->late_modify = false; /* it would have come before this */
 	channel->status = message.status;
 	channel->state = message.status ? VMBUS_CLIENT_CHANNEL_CLOSED : VMBUS_CLIENT_CHANNEL_OPEN;
 	client->ops->opened(client->port, channel, message.status ? -LIS_REFUSED : 0);
@@ -298,6 +374,7 @@ int vmbus_client_close(struct vmbus_client *client, struct vmbus_client_channel 
 	if (channel->state != VMBUS_CLIENT_CHANNEL_OPEN)
 		return channel->state == VMBUS_CLIENT_CHANNEL_OPENING ? -LIS_BUSY : -LIS_INVALID;
 	channel->state = VMBUS_CLIENT_CHANNEL_CLOSED;
+	end_modify(client, channel);
 	client_queue(client, &channel->close_item, CLIENT_CLOSE);
 	client_pump(client);
 	return 0;
@@ -358,6 +435,10 @@ void client_handle_modify_response(struct vmbus_client *client, const void *payl
 	channel = vmbus_client_channel(client, message.channel_id);
 	if (channel && channel->rescinded)
 		return; /* both were on their way */
+	if (channel && channel->late_modify) {
+		channel->late_modify = false;
+		return;
+	}
 	if (!channel || !channel->modifying || channel->modify_item.queued) {
 		client_violation(client, "answer to a modification that nobody asked for",
 				 message.channel_id);

@@ -29,6 +29,8 @@ enum client_item_kind {
 
 /* client.c */
 void client_violation(struct vmbus_client *client, const char *what, uint32_t number);
+/* Is the n-th of its kind to be logged? The host can make as many as it likes. */
+bool client_to_be_logged(uint64_t count);
 /* Append to what is to be sent. Nothing is sent before client_pump(). */
 void client_queue(struct vmbus_client *client, struct vmbus_client_item *item,
 		  enum client_item_kind kind);

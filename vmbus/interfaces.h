@@ -3,9 +3,10 @@
  * What devices there are on VMBus: the interface ids that offers carry. The one table; the protocol
  * headers of the devices take theirs from here.
  *
- * Source: [linux 7.3 include/linux/hyperv.h HV_*_GUID], which devices are safe in an isolated guest:
- * [linux 7.3 drivers/hv/channel_mgmt.c vmbus_devs]. Those have been hardened against a host that is
- * not trusted; the others let the host see or do what an isolated guest is there to prevent.
+ * Source: [linux 7.3 include/linux/hyperv.h HV_*_GUID]; which devices are safe in an isolated
+ * guest: [linux 7.3 drivers/hv/channel_mgmt.c vmbus_devs]. Those have been hardened against a host
+ * that is not trusted; the others let the host see or do what an isolated guest is there to
+ * prevent.
  */
 #ifndef OPENLIS_VMBUS_INTERFACES_H
 #define OPENLIS_VMBUS_INTERFACES_H

@@ -36,6 +36,10 @@
 #define VMBUS_CONNECTION_MONITOR 3u
 #define VMBUS_CONNECTION_MESSAGE_4 4u /* first contact from 5.0 on, VMBUS_MESSAGE_CONNECTION_ID_4 */
 
+/* Bits of the monitor pages: 4 groups of 32. Source: [tlfs 11] HV_MONITOR_PAGE */
+#define VMBUS_MONITOR_IDS 128u
+#define VMBUS_MONITOR_NONE 0xffu
+
 /* Channel ids ("relids"): 0 is reserved, an event-flag page has 2048 bits. */
 #define VMBUS_CHANNEL_ID_MAX 2047u
 #define VMBUS_EVENT_FLAGS 2048u

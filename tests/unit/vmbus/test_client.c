@@ -283,6 +283,22 @@ static void an_offer_arrives_whole(void **state)
 	assert_int_equal(violations(port), 1);
 }
 
+static void monitor_ids_stay_within_their_pages(void **state)
+{
+	struct port *port = *state;
+
+	port_connects(port, VMBUS_VERSION_IRON);
+	for (uint32_t monitor = 0; monitor < 256; monitor++) {
+		struct vmbus_msg_offer_channel wire = make_offer(1 + monitor, (uint8_t)monitor, 0);
+
+		wire.monitor_allocated = 1;
+		wire.monitor_id = (uint8_t)monitor;
+		host_sends(port, &wire, sizeof(wire));
+		assert_int_equal(port->last_offered->offer.monitor_id,
+				 monitor < 4 * 32 ? monitor : VMBUS_MONITOR_NONE);
+	}
+}
+
 static void channels_of_the_oldest_hosts_share_a_signal(void **state)
 {
 	struct port *port = *state;
@@ -466,6 +482,7 @@ int main(void)
 		WITH_PORT(messages_of_every_type_and_length_are_checked),
 		WITH_PORT(messages_cut_short_do_nothing),
 		WITH_PORT(an_offer_arrives_whole),
+		WITH_PORT(monitor_ids_stay_within_their_pages),
 		WITH_PORT(channels_of_the_oldest_hosts_share_a_signal),
 		WITH_PORT(channels_of_newer_hosts_have_their_own_signal),
 		WITH_PORT(only_possible_channel_ids_are_taken),

@@ -115,18 +115,20 @@ static void gpadls_that_cannot_be_described_are_refused(void **state)
 static void full_buffers_delay_and_do_not_reorder(void **state)
 {
 	struct port *port = *state;
-	struct vmbus_client_channel *channel;
+	struct vmbus_client_channel *channel, *other;
 	struct vmbus_client_gpadl gpadl;
 	uint64_t *pfns = make_pfns(100);
 
 	port_connects(port, VMBUS_VERSION_IRON);
 	channel = host_offers(port, 6, 1, 0);
+	other = host_offers(port, 7, 2, 0);
 	port_opens(port, channel);
+	port_opens(port, other);
 	port->post_error = -LIS_FULL;
 	assert_int_equal(vmbus_client_gpadl_create(&port->client, channel, &gpadl, pfns, 409600, 0),
 			 0);
 	assert_int_equal(vmbus_client_modify(&port->client, channel, 1), 0);
-	assert_int_equal(vmbus_client_close(&port->client, channel), 0);
+	assert_int_equal(vmbus_client_close(&port->client, other), 0);
 	/* One message goes through with each retry. */
 	for (int message = 0; message < 6; message++) {
 		uint32_t asked = port->retries_asked;
@@ -381,6 +383,52 @@ static void modify_waits_for_an_answer_from_5_3_on(void **state)
 	assert_int_equal(violations(port), 2);
 }
 
+/* Hosts differ: some answer after the close, some do not. */
+static void a_close_ends_a_modification_whether_it_is_answered_or_not(void **state)
+{
+	struct port *port = *state;
+	struct vmbus_client_channel *channel;
+
+	port_connects(port, VMBUS_VERSION_IRON);
+	channel = host_offers(port, 6, 1, 0);
+	for (int answered = 0; answered < 2; answered++) {
+		port_opens(port, channel);
+		assert_int_equal(vmbus_client_modify(&port->client, channel, 1), 0);
+		port_reads(port, VMBUS_MSG_MODIFY_CHANNEL, 16);
+		port->modified = NOT_TOLD;
+		assert_int_equal(vmbus_client_close(&port->client, channel), 0);
+		port_reads(port, VMBUS_MSG_CLOSE_CHANNEL, 12);
+		assert_int_equal(port->modified, -LIS_GONE);
+		port->modified = NOT_TOLD;
+		if (answered)
+			host_answers_modify(port, 6, 0);
+		assert_int_equal(violations(port), 0);
+		if (answered)
+			host_answers_modify(port, 6, 0);
+		assert_int_equal(violations(port), answered);
+		assert_int_equal(port->modified, NOT_TOLD);
+	}
+	/* One that nobody was asked for is not sent any more. */
+	port_opens(port, channel);
+	port->post_error = -LIS_AGAIN;
+	assert_int_equal(vmbus_client_modify(&port->client, channel, 1), 0);
+	assert_int_equal(vmbus_client_close(&port->client, channel), 0);
+	assert_int_equal(port->modified, -LIS_GONE);
+	port->post_error = 0;
+	vmbus_client_retry(&port->client);
+	port_reads(port, VMBUS_MSG_CLOSE_CHANNEL, 12);
+	host_answers_modify(port, 6, 0);
+	assert_int_equal(violations(port), 1);
+	/* Nor is an old answer taken for a new one. */
+	port_opens(port, channel);
+	assert_int_equal(vmbus_client_modify(&port->client, channel, 1), 0);
+	assert_int_equal(vmbus_client_close(&port->client, channel), 0);
+	port->posted_count = port->read_count = 0;
+	port_opens(port, channel);
+	host_answers_modify(port, 6, 0);
+	assert_int_equal(violations(port), 1);
+}
+
 static void modify_ends_at_once_before_5_3_and_is_unknown_before_4_1(void **state)
 {
 	struct port *port = *state;
@@ -549,6 +597,7 @@ int main(void)
 		WITH_PORT(open_results_out_of_turn_are_violations),
 		WITH_PORT(an_open_that_cannot_be_sent_fails),
 		WITH_PORT(modify_waits_for_an_answer_from_5_3_on),
+		WITH_PORT(a_close_ends_a_modification_whether_it_is_answered_or_not),
 		WITH_PORT(modify_ends_at_once_before_5_3_and_is_unknown_before_4_1),
 		WITH_PORT(a_rescinded_channel_ends_step_by_step),
 		WITH_PORT(rescind_ends_what_is_under_way),
