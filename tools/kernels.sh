@@ -9,6 +9,8 @@
 #                         "log" has apt's words of the last refresh
 #   kernels/VERSION/      vmlinuz, vmlinux, lib/modules/VERSION/ (with depmod's indexes)
 #   kernels/SERIES        symbolic link to the newest of a series
+#   kits/VERSION/         its headers and compiler (kmod)
+#   roots/VERSION-N/      a Debian with it (tests/dkms)
 #
 # The archive's address is the machine's own (apt tells it); apt checks every package against
 # Debian's archive keyring. Lists are refreshed at most once a day, and what is cached is used

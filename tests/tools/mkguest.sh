@@ -71,6 +71,14 @@ for kernel in ${KERNELS:-6.1}; do
 	shows '@@exit 137@@'
 done
 
+# Our modules take the place of the kernel's.
+"$mkguest" --kernel 6.1 --out "$work/ours" --openlis
+for module in hv_vmbus hv_storvsc hv_utils; do
+	cpio -t --quiet <"$work/ours/initrd" | grep "/$module\.ko" >"$work/found"
+	[[ $(wc -l <"$work/found") = 1 && $(<"$work/found") = */updates/* ]] || fail "$module: $(<"$work/found")"
+done
+[[ -e $work/ours/append && -z $(<"$work/ours/append") ]] || fail "append: $(<"$work/ours/append")"
+
 "$mkguest" --list | grep -q '^6.1 .*cached 6.1' || fail "--list does not know the cached kernel"
 "$mkguest" --kernel 6.1 --out "$work/no" --module no_such 2>/dev/null && fail "an unknown module is accepted"
 [ ! -e "$work/no" ] || fail "a failure leaves a result"
