@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # Building needs packages; they are installed where they are missing and we may.
 export OPENLIS_BUILD := $(abspath $(BUILD))
 
-.PHONY: all help deps demo shell check check-all fuzz bench install clean
+.PHONY: all help deps demo shell check check-all fuzz bench dkms-deb install clean
 
 all: $(BUILD)/release/build.ninja
 	ninja -C $(BUILD)/release
@@ -20,6 +20,7 @@ help:
 	@echo 'make check-all  the whole matrix of guests; takes long'
 	@echo 'make fuzz       every fuzzer for SECONDS (600), as many at a time as there are CPUs'
 	@echo 'make bench      figures beside their peers and limits'
+	@echo 'make dkms-deb   a Debian package of the kernel modules, for guests (docs/modules.md)'
 	@echo 'make install    install under PREFIX (now $(PREFIX))'
 	@echo 'make deps       only install the packages the build needs'
 	@echo 'make clean      remove $(BUILD)'
@@ -33,11 +34,11 @@ $(BUILD)/release/build.ninja: | deps
 # No more than what they show.
 demo shell: $(BUILD)/release/build.ninja
 	@ninja -C $(BUILD)/release cli/lis
-	@tools/deps guest
+	@tools/deps guest modules
 	@tools/demo $(if $(filter shell,$@),--shell)
 
 check check-all: deps
-	@tools/deps guest test
+	@tools/deps guest test modules
 	@tests/run $(if $(filter check-all,$@),--all)
 
 fuzz: SECONDS = 600
@@ -46,8 +47,11 @@ fuzz: deps
 	@fuzz/run --seconds $(SECONDS) --jobs $$(nproc)
 
 bench: all
-	@tools/deps guest test
+	@tools/deps guest test modules
 	@bench/run
+
+dkms-deb:
+	@tools/dkms-deb $(BUILD)
 
 install: all
 	meson install -C $(BUILD)/release --no-rebuild
