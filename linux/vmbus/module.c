@@ -168,19 +168,9 @@ static void disconnect(void)
 
 /* Panic and kexec */
 
-/*
- * No other CPU can be relied on, nor that whoever holds the lock lets go of it: try for a while,
- * then go ahead. Messages are taken from the slots of all CPUs.
- */
-void lis_bus_crash_unload(void)
+/* Messages are taken from the slots of all CPUs. */
+static void crash_unload(void)
 {
-	bool locked = false;
-
-	for (unsigned int i = 0; i < 1000 && !locked; i++) {
-		locked = spin_trylock(&lis_bus.lock);
-		if (!locked)
-			udelay(10);
-	}
 	lis_bus.stopping = true;
 	reinit_completion(&lis_bus.unloaded);
 	vmbus_client_unload(&lis_bus.client);
@@ -191,8 +181,23 @@ void lis_bus_crash_unload(void)
 		vmbus_client_retry(&lis_bus.client);
 		mdelay(10);
 	}
-	if (locked)
-		spin_unlock(&lis_bus.lock);
+}
+
+/*
+ * No other CPU can be relied on, nor that whoever holds the lock lets go of it: try for a while,
+ * then go ahead without.
+ */
+void lis_bus_crash_unload(void)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		if (spin_trylock(&lis_bus.lock)) {
+			crash_unload();
+			spin_unlock(&lis_bus.lock);
+			return;
+		}
+		udelay(10);
+	}
+	crash_unload();
 }
 
 static int on_panic(struct notifier_block *block, unsigned long event, void *data)
@@ -344,7 +349,8 @@ static int check_guest(void)
 		return -ENODEV;
 	/* Its driver has the same name as ours. Without it, a blacklisted one is not there. */
 	if (driver_find(vmbus_driver.driver.name, &platform_bus_type)) {
-		pr_err("hv_vmbus: the kernel's own VMBus driver is built in and at work; to use this one, boot with initcall_blacklist=hv_acpi_init\n");
+		/* No error: both may be installed, and which is used is said by the command line. */
+		pr_notice(KBUILD_MODNAME ": the kernel's own VMBus driver is built in and at work; to use this one, boot with initcall_blacklist=hv_acpi_init\n");
 		return -EBUSY;
 	}
 	if (hv_is_isolation_supported()) {
