@@ -34,12 +34,13 @@ MODULE_PARM_DESC(storvsc_max_hw_queues, "Most hardware queues (default: one for 
 
 static unsigned int storvsc_vcpus_per_sub_channel = 4;
 module_param(storvsc_vcpus_per_sub_channel, uint, 0444);
-MODULE_PARM_DESC(storvsc_vcpus_per_sub_channel, "CPUs that share a channel (default: 4)");
+MODULE_PARM_DESC(storvsc_vcpus_per_sub_channel,
+		 "CPUs for each channel that commands in flight are reckoned for (default: 4)");
 
 static unsigned int storvsc_timeout = 180;
 module_param(storvsc_timeout, uint, 0444);
 MODULE_PARM_DESC(storvsc_timeout,
-		 "Seconds until the host is late with a command and its LUN is reset (default: 180, 0: never)");
+		 "Seconds until a command is late and its LUN is reset (default: 180, 0: never)");
 
 /* Both rings go into one GPADL; and a ring that holds no long command is of no use. [policy] */
 #define RING_BYTES_MIN (16u * 1024)
@@ -303,24 +304,29 @@ static u32 ring_bytes(void)
 	return round_up((u32)bytes, HV_PAGE_BYTES);
 }
 
-static unsigned int sub_channels_wanted(const struct storvsc_host *host)
+/* One channel for each CPU, if the host has so many. */
+static u16 sub_channels_wanted(const struct storvsc_host *host)
 {
 	if (host->is_ide)
 		return 0;
-	return min((num_online_cpus() - 1) / max(storvsc_vcpus_per_sub_channel, 1u),
-		   STORVSC_CHANNELS_MAX - 1);
+	return (u16)min(num_online_cpus() - 1, STORVSC_CHANNELS_MAX - 1);
 }
 
-/* As many commands as the rings of all channels hold, and the block layer has tags for. */
+/*
+ * As many commands as rings hold, of so many channels as hosts usually have, and the block layer
+ * has tags for.
+ */
 static unsigned int commands_at_once(const struct storvsc_host *host)
 {
 	size_t bytes = vmbus_packet_ring_bytes(sizeof(struct vmbus_gpa_direct_head) +
 					       sizeof(struct vmbus_gpa_range) +
 					       (USUAL_PAGES + 1) * sizeof(u64),
 					       STORVSC_PACKET_BYTES_LONG);
+	unsigned int channels = 1;
 
-	return min_t(size_t, host->ring_bytes / bytes * (sub_channels_wanted(host) + 1),
-		     BLK_MQ_MAX_DEPTH);
+	if (!host->is_ide)
+		channels += (num_online_cpus() - 1) / max(storvsc_vcpus_per_sub_channel, 1u);
+	return min_t(size_t, host->ring_bytes / bytes * channels, BLK_MQ_MAX_DEPTH);
 }
 
 static unsigned int hw_queues(const struct storvsc_host *host)

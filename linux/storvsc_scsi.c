@@ -277,8 +277,9 @@ static int prepare(struct storvsc_host *host, struct scsi_cmnd *cmd,
 	request->direction = STORVSC_NO_DATA;
 	if (count) {
 		request->data_offset = sg_dma_address(scsi_sglist(cmd)) & (HV_PAGE_BYTES - 1);
-		request->direction = cmd->sc_data_direction == DMA_TO_DEVICE ? STORVSC_TO_DEVICE :
-									       STORVSC_FROM_DEVICE;
+		request->direction = STORVSC_FROM_DEVICE;
+		if (cmd->sc_data_direction == DMA_TO_DEVICE)
+			request->direction = STORVSC_TO_DEVICE;
 	}
 	request->pfns = NULL;
 	request->fill_pfns = fill_pfns;
