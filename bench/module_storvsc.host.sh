@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
 # Our hv_storvsc beside the distribution's, in one guest, turn about, where a full KVM is. The values are medians
-# of ROUNDS (7) rounds; the ratio is the median of the rounds' ratios, so that a machine whose speed drifts does
-# not tell in it.
+# of ROUNDS (7) rounds; the ratio is the mean (geometric) of the rounds' ratios, so that a machine whose speed
+# drifts does not tell in it. Where a round differs from the next by half, many rounds are needed.
 # usage: module_storvsc.host.sh GUEST-FOLDER LIS
 set -u
 guest=$1 lis=$2
@@ -28,12 +28,15 @@ tr -d '\r' <"$work/console" | sed -n 's/^.*@@fig //p' >"$work/figures"
 median() {
 	sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
+mean_ratio() {
+	awk '$1 > 0 && $2 > 0 { sum += log($1 / $2); n++ } END { print n ? exp(sum / n) : 0 }'
+}
 values() { # WHO NAME FIELD
 	awk -v who="$1" -v name="$2" -v field="$3" '$2 == who && $3 == name { print $field }' "$work/figures"
 }
 figure() { # NAME FIELD UNIT SUFFIX
 	local ratio
-	ratio=$(paste <(values ours "$1" "$2") <(values theirs "$1" "$2") | awk '$2 > 0 { print $1 / $2 }' | median)
+	ratio=$(paste <(values ours "$1" "$2") <(values theirs "$1" "$2") | mean_ratio)
 	printf 'storvsc_%s %s %s distribution_storvsc %s %s %.2f\n' "$1$4" "$(values ours "$1" "$2" | median)" "$3" \
 		"$(values theirs "$1" "$2" | median)" "$3" "$ratio"
 }
