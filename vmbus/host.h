@@ -143,6 +143,14 @@ struct partition *vmbus_host_partition(const struct vmbus_host *host);
 int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
 		       const struct iovec *iov, size_t iov_count) LIS_MUST_USE;
 
+/**
+ * vmbus_channel_send_ranges() - vmbus_channel_send() of a packet with a head, as transfer pages have.
+ * @head: of multiples of 8 bytes together; copied
+ */
+int vmbus_channel_send_ranges(struct vmbus_channel *channel, uint16_t type, uint64_t id,
+			      bool completion, const struct iovec *head, size_t head_count,
+			      const struct iovec *iov, size_t iov_count) LIS_MUST_USE;
+
 /** vmbus_channel_flush() - Publish what was sent and interrupt the guest if it wants that. */
 void vmbus_channel_flush(struct vmbus_channel *channel);
 

@@ -314,23 +314,39 @@ void vmbus_channel_break(struct vmbus_channel *channel, const char *why)
 	to_bus(ch, &ch->break_call);
 }
 
-int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
-		       const struct iovec *iov, size_t iov_count)
+static size_t iov_bytes(const struct iovec *iov, size_t iov_count)
 {
-	struct vmbus_channel_host *ch = channel->host;
 	size_t bytes = 0;
-	uint8_t *at;
-	void *body;
-	int err;
 
 	for (size_t i = 0; i < iov_count; i++)
 		bytes += iov[i].iov_len;
+	return bytes;
+}
+
+static uint8_t *append(uint8_t *at, const struct iovec *iov, size_t iov_count)
+{
+	for (size_t i = 0; i < iov_count; i++) {
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return at;
+}
+
+int vmbus_channel_send_ranges(struct vmbus_channel *channel, uint16_t type, uint64_t id,
+			      bool completion, const struct iovec *head, size_t head_count,
+			      const struct iovec *iov, size_t iov_count)
+{
+	size_t head_bytes = iov_bytes(head, head_count), bytes = iov_bytes(iov, iov_count);
+	struct vmbus_channel_host *ch = channel->host;
+	void *body;
+	int err;
+
 	err = vmbus_ring_reserve(&channel->to_guest, type,
-				 completion ? VMBUS_PACKET_FLAG_COMPLETION : 0, id, 0, bytes,
+				 completion ? VMBUS_PACKET_FLAG_COMPLETION : 0, id, head_bytes, bytes,
 				 &body);
 	if (err == -LIS_FULL) {
 		ch->stalled = true;
-		ch->stalled_bytes = vmbus_packet_ring_bytes(0, bytes);
+		ch->stalled_bytes = vmbus_packet_ring_bytes(head_bytes, bytes);
 		/* What is there must be read, or there never will be room. */
 		vmbus_channel_flush(channel);
 	} else if (err == -LIS_CORRUPT) {
@@ -338,15 +354,17 @@ int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id
 	}
 	if (err)
 		return err;
-	at = body;
-	for (size_t i = 0; i < iov_count; i++) {
-		memcpy(at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
-	}
+	append(append(body, head, head_count), iov, iov_count);
 	vmbus_ring_commit(&channel->to_guest);
 	count(&channel->counters.packets_out, 1);
-	count(&channel->counters.bytes_out, bytes);
+	count(&channel->counters.bytes_out, head_bytes + bytes);
 	return 0;
+}
+
+int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
+		       const struct iovec *iov, size_t iov_count)
+{
+	return vmbus_channel_send_ranges(channel, type, id, completion, NULL, 0, iov, iov_count);
 }
 
 void vmbus_channel_flush(struct vmbus_channel *channel)
