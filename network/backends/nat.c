@@ -1,0 +1,687 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * A port to the host's own network through libslirp: see nat.h.
+ *
+ * libslirp works when it is called: with a frame of the guest, with what its sockets are ready for,
+ * and when a time is up. A cycle tells it what its sockets are ready for and asks what it waits for
+ * next. Cycles run when a socket is ready, when a time is up, and once after frames of the guest,
+ * on the next turn of the loop. The sockets hang on one epoll descriptor, which is all that the
+ * loop watches.
+ *
+ * What libslirp sends to the guest waits in a queue until the guest's card takes it. While that is
+ * more than half full the host's sockets are not read: what comes waits in the kernel, and its
+ * sender with it.
+ *
+ * libslirp has a clock and name servers' addresses in common for all of its instances in a process,
+ * without a lock; so there is one here. No call of the port's user is made under it.
+ */
+#include "network/backends/nat_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "network/offload.h"
+#include "vmbus/os.h"
+
+/* [policy] What may wait for the guest: 30 connections' full windows. A power of two. */
+#define QUEUE_BYTES (2u << 20)
+#define QUEUE_FRAMES 1024u
+/* [policy] Sockets looked at in one cycle. */
+#define EVENTS_AT_ONCE 64
+/* libslirp asks for no more than this where nothing waits for a time. */
+#define IDLE_MS 1000u
+/* [policy] libslirp's clock stands between cycles; connections of UDP are given up after 10 s and
+ * more. */
+#define STALE_NS 100000000u
+/* [policy] Messages of libslirp about the guest that are shown. */
+#define COMPLAINTS_MAX 3u
+#define BITS_PER_SECOND 10000000000u /* [policy] for show */
+
+#define ETHERTYPE_IPV4 0x0800u
+#define ETHERTYPE_ARP 0x0806u
+#define ETHERTYPE_IPV6 0x86ddu
+#define TCP_FLAGS_OFFSET 13u
+#define TCP_SYN 0x02u
+#define TCP_ACK 0x10u
+
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+/* Frames one behind the other, each behind its length and in one piece. Places count on and on. */
+struct queue {
+	uint8_t *memory; /* QUEUE_BYTES */
+	uint32_t put, take;
+	uint32_t frames;
+};
+
+#define QUEUE_ALIGN 4u
+/* In place of a length: the next frame is at the beginning of the memory. */
+#define QUEUE_SKIP UINT32_MAX
+
+/* A descriptor of libslirp's, by its number. */
+struct watch {
+	uint32_t armed;  /* EPOLL*: what epoll looks for; 0: it is not there */
+	uint32_t ready;  /* POLL*: what it found, during a cycle */
+	uint32_t round;  /* in which libslirp last asked for it */
+	bool listed;     /* in nat->armed */
+	bool registered; /* counted as a connection */
+};
+
+struct nat_timer {
+	struct io_timer timer;
+	struct nat *nat;
+	void *slirp_opaque;
+	uint64_t due_ns; /* 0: not set; also while the port is stopped */
+};
+
+struct nat {
+	struct net_port port;
+	struct io_loop *loop; /* NULL: not started */
+	struct net_port_user *user;
+	Slirp *slirp;
+	uint32_t can;    /* NET_CAN_* of the user */
+	bool user_waits; /* wants to hear of a frame */
+
+	struct queue queue;
+	bool paused; /* the queue is too full for more from the host */
+
+	int epoll_fd;
+	struct io_fd epoll;
+	struct watch *watches;
+	int *armed; /* descriptors that are in epoll, or were */
+	int watch_count, armed_count;
+	uint32_t round;
+	uint32_t sockets, sockets_max;
+
+	uint64_t cycled_ns;
+	struct io_timer cycle_timer;
+	struct nat_timer slirp_timers[SLIRP_TIMER_NUM];
+	bool soon_queued, stopping;
+	struct io_call soon_call, epoll_stopped, last_call;
+	struct io_call *stopped;
+
+	uint32_t complaints;
+	char line[NET_PORT_LINE_BYTES];
+	uint8_t frame[2 + NET_FRAME_BYTES_MAX]; /* of the guest; IP is aligned to 4 */
+};
+
+static pthread_mutex_t slirp_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- frames that wait ---- */
+
+static bool queue_put(struct queue *queue, const void *frame, uint32_t bytes)
+{
+	uint32_t need = ((uint32_t)sizeof(bytes) + bytes + QUEUE_ALIGN - 1) & ~(QUEUE_ALIGN - 1);
+	uint32_t at = queue->put % QUEUE_BYTES,
+		 skip = QUEUE_BYTES - at < need ? QUEUE_BYTES - at : 0;
+	static const uint32_t skip_mark = QUEUE_SKIP;
+
+	if (queue->frames == QUEUE_FRAMES || QUEUE_BYTES - (queue->put - queue->take) < skip + need)
+		return false;
+	if (skip) {
+		memcpy(queue->memory + at, &skip_mark, sizeof(skip_mark));
+		at = 0;
+	}
+	memcpy(queue->memory + at, &bytes, sizeof(bytes));
+	memcpy(queue->memory + at + sizeof(bytes), frame, bytes);
+	queue->put += skip + need;
+	queue->frames++;
+	return true;
+}
+
+/* The memory stays as it is until the next put. Returns NULL if there is none. */
+static const uint8_t *queue_take(struct queue *queue, uint32_t *out_bytes)
+{
+	uint32_t at = queue->take % QUEUE_BYTES, bytes;
+
+	if (!queue->frames)
+		return NULL;
+	memcpy(&bytes, queue->memory + at, sizeof(bytes));
+	if (bytes == QUEUE_SKIP) {
+		queue->take += QUEUE_BYTES - at;
+		at = 0;
+		memcpy(&bytes, queue->memory, sizeof(bytes));
+	}
+	queue->take += ((uint32_t)sizeof(bytes) + bytes + QUEUE_ALIGN - 1) & ~(QUEUE_ALIGN - 1);
+	queue->frames--;
+	*out_bytes = bytes;
+	return queue->memory + at + sizeof(bytes);
+}
+
+static bool queue_is_above(const struct queue *queue, uint32_t part)
+{
+	return queue->frames > QUEUE_FRAMES / part || queue->put - queue->take > QUEUE_BYTES / part;
+}
+
+/* ---- descriptors ---- */
+
+static uint32_t to_epoll(int events)
+{
+	return (events & SLIRP_POLL_IN ? (uint32_t)EPOLLIN : 0) |
+	       (events & SLIRP_POLL_OUT ? (uint32_t)EPOLLOUT : 0) |
+	       (events & SLIRP_POLL_PRI ? (uint32_t)EPOLLPRI : 0);
+}
+
+static int from_epoll(uint32_t events)
+{
+	return (events & EPOLLIN ? SLIRP_POLL_IN : 0) | (events & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (events & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (events & EPOLLERR ? SLIRP_POLL_ERR : 0) |
+	       (events & EPOLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+/* Returns NULL where there is no memory for it. */
+static struct watch *watch_of(struct nat *nat, int fd)
+{
+	int count = nat->watch_count ? nat->watch_count : 64;
+	struct watch *watches;
+	int *armed;
+
+	if (fd < 0)
+		return NULL;
+	if (fd < nat->watch_count)
+		return &nat->watches[fd];
+	while (count <= fd)
+		count *= 2;
+	watches = realloc(nat->watches, (size_t)count * sizeof(*watches));
+	if (!watches)
+		return NULL;
+	nat->watches = watches;
+	armed = realloc(nat->armed, (size_t)count * sizeof(*armed));
+	if (!armed)
+		return NULL;
+	nat->armed = armed;
+	memset(watches + nat->watch_count, 0,
+	       (size_t)(count - nat->watch_count) * sizeof(*watches));
+	nat->watch_count = count;
+	return &watches[fd];
+}
+
+static void watch_arm(struct nat *nat, int fd, struct watch *watch, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+	int op = !watch->armed ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+
+	if (watch->armed == events)
+		return;
+	watch->armed = events;
+	if (epoll_ctl(nat->epoll_fd, op, fd, &event) && events) {
+		os_log(OS_LOG_ERROR, "user network: watching a socket failed: %s", strerror(errno));
+		watch->armed = 0;
+	}
+	if (watch->armed && !watch->listed) {
+		watch->listed = true;
+		nat->armed[nat->armed_count++] = fd;
+	}
+}
+
+/* What libslirp did not ask for in this round is not looked at. */
+static void sweep_watches(struct nat *nat)
+{
+	int kept = 0;
+
+	for (int i = 0; i < nat->armed_count; i++) {
+		int fd = nat->armed[i];
+		struct watch *watch = &nat->watches[fd];
+
+		if (watch->round != nat->round)
+			watch_arm(nat, fd, watch, 0);
+		if (watch->armed)
+			nat->armed[kept++] = fd;
+		else
+			watch->listed = false;
+	}
+	nat->armed_count = kept;
+}
+
+static void on_register(int fd, void *opaque)
+{
+	struct nat *nat = opaque;
+	struct watch *watch = watch_of(nat, fd);
+
+	if (!watch || watch->registered)
+		return;
+	watch->registered = true;
+	nat->sockets++;
+}
+
+/* It is closed next, and its number may come back as another's. */
+static void on_unregister(int fd, void *opaque)
+{
+	struct nat *nat = opaque;
+	struct watch *watch = fd >= 0 && fd < nat->watch_count ? &nat->watches[fd] : NULL;
+
+	if (!watch)
+		return;
+	watch_arm(nat, fd, watch, 0);
+	watch->ready = 0;
+	if (watch->registered)
+		nat->sockets--;
+	watch->registered = false;
+}
+
+static int on_add_poll(int fd, int events, void *opaque)
+{
+	struct nat *nat = opaque;
+	struct watch *watch = watch_of(nat, fd);
+
+	if (!watch)
+		return -1;
+	watch->round = nat->round;
+	watch_arm(nat, fd, watch, to_epoll(nat->paused ? events & SLIRP_POLL_OUT : events));
+	return fd;
+}
+
+static int on_get_revents(int index, void *opaque)
+{
+	struct nat *nat = opaque;
+
+	return index < nat->watch_count ? from_epoll(nat->watches[index].ready) : 0;
+}
+
+/* ---- cycles ---- */
+
+static uint64_t now_ns(const struct nat *nat)
+{
+	struct timespec now;
+
+	if (nat->loop)
+		return io_loop_now_ns(nat->loop);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* May call the user: last in whatever the loop called. */
+static void tell_user(struct nat *nat)
+{
+	if (!nat->user_waits || !nat->queue.frames || nat->stopping)
+		return;
+	nat->user_waits = false;
+	nat->user->ready(nat->user);
+}
+
+static void soon(struct nat *nat)
+{
+	if (nat->soon_queued || nat->stopping || !nat->loop)
+		return;
+	nat->soon_queued = true;
+	io_loop_call(nat->loop, &nat->soon_call);
+}
+
+static void cycle(struct nat *nat, bool look)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int count = look ? epoll_wait(nat->epoll_fd, events, EVENTS_AT_ONCE, 0) : 0;
+	uint32_t wait_ms = UINT32_MAX;
+
+	for (int i = 0; i < count; i++)
+		nat->watches[events[i].data.fd].ready = events[i].events;
+	nat->cycled_ns = now_ns(nat);
+	nat->paused = queue_is_above(&nat->queue, 2);
+	nat->round++;
+	pthread_mutex_lock(&slirp_lock);
+	slirp_pollfds_poll(nat->slirp, 0, on_get_revents, nat);
+	slirp_pollfds_fill(nat->slirp, &wait_ms, on_add_poll, nat);
+	pthread_mutex_unlock(&slirp_lock);
+	for (int i = 0; i < count; i++)
+		nat->watches[events[i].data.fd].ready = 0;
+	sweep_watches(nat);
+	io_fd_poll(&nat->epoll, POLLIN);
+	io_timer_cancel(&nat->cycle_timer);
+	if (wait_ms < IDLE_MS)
+		io_timer_set(&nat->cycle_timer, nat->loop, nat->cycled_ns + wait_ms * 1000000ull);
+}
+
+static void on_epoll(struct io_fd *fd, uint32_t poll_events)
+{
+	struct nat *nat = container_of(fd, struct nat, epoll);
+
+	cycle(nat, true);
+	tell_user(nat);
+}
+
+static void on_cycle_timer(struct io_timer *timer)
+{
+	struct nat *nat = container_of(timer, struct nat, cycle_timer);
+
+	cycle(nat, false);
+	tell_user(nat);
+}
+
+static void on_soon(struct io_call *call)
+{
+	struct nat *nat = container_of(call, struct nat, soon_call);
+
+	nat->soon_queued = false;
+	if (nat->stopping)
+		return;
+	cycle(nat, false);
+	tell_user(nat);
+}
+
+/* ---- what libslirp calls ---- */
+
+static ssize_t on_packet(const void *frame, size_t bytes, void *opaque)
+{
+	struct nat *nat = opaque;
+
+	if (bytes > NET_FRAME_BYTES_MAX || !queue_put(&nat->queue, frame, (uint32_t)bytes))
+		net_count_drop(&nat->port.counters.receive_dropped);
+	return (ssize_t)bytes;
+}
+
+static void on_guest_error(const char *message, void *opaque)
+{
+	struct nat *nat = opaque;
+
+	if (nat->complaints++ < COMPLAINTS_MAX)
+		os_log(OS_LOG_WARNING, "user network: %s", message);
+}
+
+static int64_t on_clock(void *opaque)
+{
+	return (int64_t)now_ns(opaque);
+}
+
+static void slirp_timer_expired(struct io_timer *timer)
+{
+	struct nat_timer *slirp_timer = container_of(timer, struct nat_timer, timer);
+	struct nat *nat = slirp_timer->nat;
+
+	slirp_timer->due_ns = 0;
+	pthread_mutex_lock(&slirp_lock);
+	slirp_handle_timer(nat->slirp, (SlirpTimerId)(slirp_timer - nat->slirp_timers),
+			   slirp_timer->slirp_opaque);
+	pthread_mutex_unlock(&slirp_lock);
+	tell_user(nat);
+}
+
+static void *on_timer_new(SlirpTimerId id, void *slirp_opaque, void *opaque)
+{
+	struct nat *nat = opaque;
+	struct nat_timer *timer = &nat->slirp_timers[id];
+
+	timer->timer.expired = slirp_timer_expired;
+	timer->nat = nat;
+	timer->slirp_opaque = slirp_opaque;
+	return timer;
+}
+
+static void on_timer_free(void *timer, void *opaque)
+{
+	struct nat_timer *slirp_timer = timer;
+
+	slirp_timer->due_ns = 0;
+	io_timer_cancel(&slirp_timer->timer);
+}
+
+static void on_timer_mod(void *timer, int64_t due_ms, void *opaque)
+{
+	struct nat_timer *slirp_timer = timer;
+	struct nat *nat = opaque;
+
+	slirp_timer->due_ns = (uint64_t)due_ms * 1000000u;
+	if (nat->loop)
+		io_timer_set(&slirp_timer->timer, nat->loop, slirp_timer->due_ns);
+}
+
+static void on_notify(void *opaque)
+{
+	/* A connection's buffer has room: the next cycle asks for its socket again, and is due
+	 * already. */
+}
+
+static const SlirpCb slirp_callbacks = {
+	.send_packet = on_packet,
+	.guest_error = on_guest_error,
+	.clock_get_ns = on_clock,
+	.timer_free = on_timer_free,
+	.timer_mod = on_timer_mod,
+	.register_poll_fd = on_register,
+	.unregister_poll_fd = on_unregister,
+	.notify = on_notify,
+	.timer_new_opaque = on_timer_new,
+};
+
+/* ---- the port ---- */
+
+static int nat_start(struct net_port *port, struct io_loop *loop, struct net_port_user *user)
+{
+	struct nat *nat = (struct nat *)port;
+
+	nat->loop = loop;
+	nat->user = user;
+	nat->user_waits = true;
+	nat->stopping = false;
+	io_fd_start(&nat->epoll, loop, nat->epoll_fd);
+	for (size_t i = 0; i < SLIRP_TIMER_NUM; i++) {
+		struct nat_timer *timer = &nat->slirp_timers[i];
+
+		if (timer->due_ns)
+			io_timer_set(&timer->timer, loop, timer->due_ns);
+	}
+	cycle(nat, false);
+	soon(nat);
+	return 0;
+}
+
+/* Calls run in order: the one that may have been on its way has come. */
+static void last(struct io_call *call)
+{
+	struct nat *nat = container_of(call, struct nat, last_call);
+	struct io_call *stopped = nat->stopped;
+
+	nat->loop = NULL;
+	nat->user = NULL;
+	stopped->fn(stopped);
+}
+
+static void epoll_let_go(struct io_call *call)
+{
+	struct nat *nat = container_of(call, struct nat, epoll_stopped);
+
+	io_loop_call(nat->loop, &nat->last_call);
+}
+
+static void nat_stop(struct net_port *port, struct io_call *stopped)
+{
+	struct nat *nat = (struct nat *)port;
+
+	nat->stopping = true;
+	nat->stopped = stopped;
+	nat->can = 0;
+	io_timer_cancel(&nat->cycle_timer);
+	for (size_t i = 0; i < SLIRP_TIMER_NUM; i++)
+		io_timer_cancel(&nat->slirp_timers[i].timer);
+	io_fd_stop(&nat->epoll, &nat->epoll_stopped);
+}
+
+/* May it be the first of a connection? */
+static bool opens_socket(const uint8_t *frame, uint32_t bytes)
+{
+	struct net_headers headers;
+	uint8_t flags;
+
+	net_parse_headers(frame, bytes < NET_HEADERS_BYTES_MAX ? bytes : NET_HEADERS_BYTES_MAX,
+			  &headers);
+	if (headers.transport != NET_TRANSPORT_TCP)
+		return headers.ip_version != 0;
+	flags = frame[headers.transport_offset + TCP_FLAGS_OFFSET];
+	return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static int nat_send(struct net_port *port, const struct net_frame *frame)
+{
+	struct nat *nat = (struct nat *)port;
+	struct net_offload offload = frame->offload;
+	struct iovec whole = { nat->frame + 2, frame->bytes };
+	uint8_t *copy = whole.iov_base;
+	uint32_t ethertype;
+
+	if (frame->bytes < NET_FRAME_BYTES_MIN || frame->bytes > NET_FRAME_BYTES_MAX ||
+	    net_frame_copy(frame, 0, copy, frame->bytes) != frame->bytes)
+		return -LIS_INVALID;
+	ethertype = (uint32_t)copy[12] << 8 | copy[13];
+	/* Others go by, as there is nobody here who speaks them. */
+	if (ethertype != ETHERTYPE_IPV4 && ethertype != ETHERTYPE_IPV6 &&
+	    ethertype != ETHERTYPE_ARP)
+		return 0;
+	if ((offload.flags & NET_CHECKSUM_PARTIAL) &&
+	    net_complete_checksum(&whole, 1, frame->bytes, &offload))
+		return -LIS_INVALID;
+	if (nat->sockets >= nat->sockets_max && opens_socket(copy, frame->bytes)) {
+		net_count_drop(&port->counters.send_dropped);
+		return -LIS_FULL;
+	}
+	if (!nat->soon_queued && now_ns(nat) - nat->cycled_ns > STALE_NS)
+		cycle(nat, false);
+	pthread_mutex_lock(&slirp_lock);
+	slirp_input(nat->slirp, copy, (int)frame->bytes);
+	pthread_mutex_unlock(&slirp_lock);
+	soon(nat);
+	return 0;
+}
+
+static int nat_receive(struct net_port *port, const struct iovec *iov, uint32_t iov_count,
+		       uint32_t bytes, uint32_t *out_bytes, struct net_offload *out_offload)
+{
+	struct nat *nat = (struct nat *)port;
+	uint32_t frame_bytes;
+	const uint8_t *frame;
+
+	for (frame = queue_take(&nat->queue, &frame_bytes); frame && frame_bytes > bytes;
+	     frame = queue_take(&nat->queue, &frame_bytes))
+		net_count_drop(&port->counters.receive_dropped);
+	if (nat->paused && !queue_is_above(&nat->queue, 4))
+		soon(nat);
+	if (!frame) {
+		nat->user_waits = true;
+		return -LIS_EMPTY;
+	}
+	net_iov_write(iov, iov_count, 0, frame, frame_bytes);
+	*out_bytes = frame_bytes;
+	/* libslirp makes the packets itself, from data in this process' memory. */
+	*out_offload = (struct net_offload){
+		.flags = nat->can & NET_CAN_CHECKSUM ? NET_CHECKSUM_VALID : 0,
+	};
+	return 0;
+}
+
+static void nat_set_receive(struct net_port *port, uint32_t can)
+{
+	struct nat *nat = (struct nat *)port;
+
+	nat->can = can & port->can_receive;
+}
+
+static void nat_describe(const struct net_port *port, char *line)
+{
+	const struct nat *nat = (const struct nat *)port;
+
+	memcpy(line, nat->line, sizeof(nat->line));
+}
+
+static void nat_destroy(struct net_port *port)
+{
+	struct nat *nat = (struct nat *)port;
+
+	if (nat->slirp) {
+		pthread_mutex_lock(&slirp_lock);
+		slirp_cleanup(nat->slirp);
+		pthread_mutex_unlock(&slirp_lock);
+	}
+	if (nat->epoll_fd >= 0)
+		close(nat->epoll_fd);
+	free(nat->queue.memory);
+	free(nat->watches);
+	free(nat->armed);
+	free(nat);
+}
+
+static const struct net_port_ops nat_ops = {
+	.start = nat_start,
+	.stop = nat_stop,
+	.send = nat_send,
+	.receive = nat_receive,
+	.set_receive = nat_set_receive,
+	.describe = nat_describe,
+	.destroy = nat_destroy,
+};
+
+/* ---- creation ---- */
+
+/* [policy] Half of the descriptors that the process may have. */
+static uint32_t sockets_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+	    limit.rlim_cur / 2 > INT32_MAX)
+		return INT32_MAX;
+	return (uint32_t)(limit.rlim_cur / 2);
+}
+
+static struct nat *nat_alloc(void)
+{
+	struct nat *nat = calloc(1, sizeof(*nat));
+
+	if (!nat)
+		return NULL;
+	nat->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	nat->queue.memory = malloc(QUEUE_BYTES);
+	if (nat->epoll_fd < 0 || !nat->queue.memory) {
+		nat_destroy(&nat->port);
+		return NULL;
+	}
+	nat->port.ops = &nat_ops;
+	nat->port.can_send = NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4;
+	nat->port.can_receive = NET_CAN_CHECKSUM;
+	nat->port.mtu_max = 65521;
+	nat->port.bits_per_second = BITS_PER_SECOND;
+	atomic_init(&nat->port.link_up, true);
+	nat->sockets_max = sockets_max();
+	nat->epoll.ready = on_epoll;
+	nat->cycle_timer.expired = on_cycle_timer;
+	nat->soon_call.fn = on_soon;
+	nat->epoll_stopped.fn = epoll_let_go;
+	nat->last_call.fn = last;
+	return nat;
+}
+
+int nat_create(const struct nat_config *config, struct net_port **out_port, char *error)
+{
+	static const struct nat_config defaults;
+	SlirpConfig setup;
+	struct nat *nat;
+	int err;
+
+	if (!config)
+		config = &defaults;
+	nat = nat_alloc();
+	if (!nat)
+		return net_port_error(error, -LIS_NOMEM, "user network: out of memory");
+	err = nat_setup(config, &setup, nat->line, error);
+	if (err)
+		goto destroy;
+	pthread_mutex_lock(&slirp_lock);
+	nat->slirp = slirp_new(&setup, &slirp_callbacks, nat);
+	if (nat->slirp)
+		err = nat_add_forwards(nat->slirp, config, error);
+	else
+		err = net_port_error(error, -LIS_IO, "user network: libslirp does not start");
+	pthread_mutex_unlock(&slirp_lock);
+	if (err)
+		goto destroy;
+	*out_port = &nat->port;
+	return 0;
+
+destroy:
+	nat_destroy(&nat->port);
+	return err;
+}

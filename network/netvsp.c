@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The network VSP's card: its life, its link, its status. The card's loop owns everything that changes;
+ * other threads ask it by a call.
+ */
+#include "network/netvsp_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+/* [policy] As many as Linux asks for at first, on a machine of that many CPUs. */
+#define CHANNELS_DEFAULT 8u
+
+/* ---- addresses ---- */
+
+static uint64_t mac_number(const uint8_t mac[NET_MAC_BYTES])
+{
+	uint64_t number = 0;
+
+	memcpy(&number, mac, NET_MAC_BYTES);
+	return number;
+}
+
+void netvsp_mac_get(const struct netvsp *netvsp, uint8_t out_mac[NET_MAC_BYTES])
+{
+	uint64_t number = atomic_load_explicit(&netvsp->mac, memory_order_relaxed);
+
+	memcpy(out_mac, &number, NET_MAC_BYTES);
+}
+
+void netvsp_mac_set(struct netvsp *netvsp, const uint8_t mac[NET_MAC_BYTES])
+{
+	atomic_store_explicit(&netvsp->mac, mac_number(mac), memory_order_relaxed);
+}
+
+struct guid netvsp_instance_id(const uint8_t mac[NET_MAC_BYTES])
+{
+	return GUID(0x6f6c6973, 0x6e69, 0x4363, 0x8000, mac_number(mac));
+}
+
+/* ---- the guest ---- */
+
+void netvsp_forget_guest(struct netvsp *netvsp)
+{
+	netvsp_receive_stop(netvsp);
+	netvsp_buffer_unmap(netvsp, &netvsp->receive_buffer);
+	netvsp_buffer_unmap(netvsp, &netvsp->send_buffer);
+	netvsp->section_bytes = 0;
+	netvsp->capabilities = 0;
+	memset(&netvsp->ndis, 0, sizeof(netvsp->ndis));
+	netvsp->initialized = false;
+	netvsp->control_bytes = 0;
+	netvsp->mtu_bytes = NVSP_MTU_BYTES_DEFAULT;
+	memset(&netvsp->offloads, 0, sizeof(netvsp->offloads));
+	netvsp->rss.enabled = false;
+	netvsp->told_link_up = true;
+	netvsp_rndis_set_receive(netvsp);
+	netvsp_mac_set(netvsp, netvsp->permanent_mac);
+	atomic_store_explicit(&netvsp->version, 0, memory_order_relaxed);
+	atomic_store_explicit(&netvsp->filter, 0, memory_order_relaxed);
+	atomic_store_explicit(&netvsp->mtu, NVSP_MTU_BYTES_DEFAULT - NET_ETHERNET_BYTES,
+			      memory_order_relaxed);
+}
+
+/* ---- turns of the loop ---- */
+
+static bool flush_channels(struct netvsp *netvsp)
+{
+	struct netvsp_channel *ch = netvsp->to_flush;
+
+	if (!ch)
+		return false;
+	netvsp->to_flush = NULL;
+	while (ch) {
+		struct netvsp_channel *next = ch->next_to_flush;
+
+		ch->flush_due = false;
+		if (!ch->broken)
+			vmbus_channel_flush(ch->channel);
+		ch = next;
+	}
+	return true;
+}
+
+static bool turn(struct io_poller *poller)
+{
+	struct netvsp *netvsp = container_of(poller, struct netvsp, poller);
+	bool any;
+
+	netvsp_rndis_indicate(netvsp);
+	any = netvsp_receive_pump(netvsp);
+	return flush_channels(netvsp) || any;
+}
+
+static void awake(struct io_poller *poller)
+{
+	/* The port tells by itself when there is something. */
+}
+
+static void port_is_ready(struct net_port_user *user)
+{
+	struct netvsp *netvsp = container_of(user, struct netvsp, user);
+
+	netvsp->port_ready = true;
+}
+
+static void port_link_changed(struct net_port_user *user)
+{
+	netvsp_rndis_indicate(container_of(user, struct netvsp, user));
+}
+
+/* ---- link ---- */
+
+bool netvsp_link_up(const struct netvsp *netvsp)
+{
+	return atomic_load_explicit(&netvsp->link_wanted, memory_order_relaxed) &&
+	       atomic_load_explicit(&netvsp->port->link_up, memory_order_relaxed);
+}
+
+static void update(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, update_call);
+
+	/* First, so that a change from now on makes another call. */
+	atomic_store(&netvsp->update_queued, false);
+	netvsp_rndis_indicate(netvsp);
+}
+
+void netvsp_set_link(struct netvsp *netvsp, bool up)
+{
+	atomic_store(&netvsp->link_wanted, up);
+	if (!atomic_exchange(&netvsp->update_queued, true))
+		io_loop_call(netvsp->loop, &netvsp->update_call);
+}
+
+/* ---- life ---- */
+
+int netvsp_start(struct netvsp *netvsp)
+{
+	int err;
+
+	if (netvsp->started)
+		return 0;
+	err = net_port_start(netvsp->port, netvsp->loop, &netvsp->user);
+	if (err)
+		return err;
+	io_poller_add(netvsp->loop, &netvsp->poller);
+	netvsp->started = true;
+	netvsp->port_ready = true;
+	return 0;
+}
+
+static void free_netvsp(struct netvsp *netvsp)
+{
+	free(netvsp->name);
+	free(netvsp);
+}
+
+/* Bus loop, last of all. */
+static void gone(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, gone_call);
+	struct io_call *destroyed = netvsp->destroyed;
+
+	free_netvsp(netvsp);
+	destroyed->fn(destroyed);
+}
+
+/* Card's loop: the port makes no more calls. */
+static void stopped(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, stopped_call);
+
+	io_loop_call(netvsp->bus_loop, &netvsp->gone_call);
+}
+
+/* Card's loop: calls run in order, so no update is on its way any more. */
+static void last(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, last_call);
+
+	if (!netvsp->started) {
+		stopped(&netvsp->stopped_call);
+		return;
+	}
+	io_poller_remove(netvsp->loop, &netvsp->poller);
+	net_port_stop(netvsp->port, &netvsp->stopped_call);
+}
+
+/* Bus loop: all channels are closed. */
+static void retired(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, retired_call);
+
+	io_loop_call(netvsp->loop, &netvsp->last_call);
+}
+
+static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
+{
+	struct netvsp *netvsp = calloc(1, sizeof(*netvsp));
+
+	if (!netvsp)
+		return NULL;
+	netvsp->name = strdup(config->name);
+	if (!netvsp->name) {
+		free(netvsp);
+		return NULL;
+	}
+	netvsp->bus_loop = config->bus_loop;
+	netvsp->loop = config->loop;
+	netvsp->port = config->port;
+	netvsp->channels_max = config->channels_max ? config->channels_max : CHANNELS_DEFAULT;
+	netvsp->version_max = config->version_max ? config->version_max : UINT32_MAX;
+	memcpy(netvsp->permanent_mac, config->mac, NET_MAC_BYTES);
+	netvsp_mac_set(netvsp, config->mac);
+	netvsp->mtu_bytes = NVSP_MTU_BYTES_DEFAULT;
+	atomic_store(&netvsp->mtu, NVSP_MTU_BYTES_DEFAULT - NET_ETHERNET_BYTES);
+	atomic_store(&netvsp->link_wanted, true);
+	netvsp->told_link_up = true;
+	netvsp->subs.free_first = NETVSP_SUB_NONE;
+	netvsp->user = (struct net_port_user){ port_is_ready, port_link_changed };
+	netvsp->poller = (struct io_poller){ .poll = turn, .sleep = turn, .wake = awake };
+	netvsp->update_call.fn = update;
+	netvsp->retired_call.fn = retired;
+	netvsp->last_call.fn = last;
+	netvsp->stopped_call.fn = stopped;
+	netvsp->gone_call.fn = gone;
+	return netvsp;
+}
+
+int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
+		  struct netvsp **out_netvsp)
+{
+	struct vmbus_device_config device = {
+		.name = config->name,
+		.interface_id = NETVSC_INTERFACE_ID,
+		.instance_id = config->instance_id,
+		.offer_flags = VMBUS_OFFER_DEVICE_INTERFACE,
+		.loops = &config->loop,
+		.loop_count = 1,
+		.ops = &netvsp_device_ops,
+	};
+	struct netvsp *netvsp;
+	int err;
+
+	if (!config->loop || !config->bus_loop || !config->port || (config->mac[0] & 1) ||
+	    !mac_number(config->mac) || config->channels_max > NETVSP_CHANNELS_MAX)
+		return -LIS_INVALID;
+	netvsp = netvsp_alloc(config);
+	if (!netvsp)
+		return -LIS_NOMEM;
+	netvsp->partition = vmbus_host_partition(host);
+	device.sub_channels_max = (uint16_t)(netvsp->channels_max - 1);
+	device.owner = netvsp;
+	err = vmbus_host_offer(host, &device, &netvsp->device);
+	if (err) {
+		free_netvsp(netvsp);
+		return err;
+	}
+	*out_netvsp = netvsp;
+	return 0;
+}
+
+void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed)
+{
+	netvsp->destroyed = destroyed;
+	vmbus_host_rescind(netvsp->device, &netvsp->retired_call);
+}
+
+static uint64_t read64(const _Atomic uint64_t *value)
+{
+	return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+struct netvsp_status netvsp_status(const struct netvsp *netvsp)
+{
+	struct netvsp_status status = {
+		.version = netvsp_version(netvsp),
+		.link_up = netvsp_link_up(netvsp),
+		.mtu = atomic_load_explicit(&netvsp->mtu, memory_order_relaxed),
+		.filter = atomic_load_explicit(&netvsp->filter, memory_order_relaxed),
+		.channels_open = atomic_load_explicit(&netvsp->channels_open, memory_order_relaxed),
+		.packets_received = read64(&netvsp->packets_received),
+		.bytes_received = read64(&netvsp->bytes_received),
+		.packets_sent = read64(&netvsp->packets_sent),
+		.bytes_sent = read64(&netvsp->bytes_sent),
+		.receive_dropped = read64(&netvsp->port->counters.receive_dropped),
+		.send_dropped = read64(&netvsp->port->counters.send_dropped),
+		.send_invalid = read64(&netvsp->send_invalid),
+		.starved = read64(&netvsp->starved),
+	};
+
+	status.ready = status.filter != 0;
+	netvsp_mac_get(netvsp, status.mac);
+	return status;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The network VSP: a network card on VMBus. It carries frames between a guest and a port (port.h), to
+ * the guest straight into the buffer it shares, from the guest without a copy of what lies behind the
+ * headers. What the guest leaves to the card and the port cannot do is done in software (offload.h).
+ *
+ * Threads: create and destroy on the bus loop. All channels of a card, and its port, are on one loop.
+ */
+#ifndef OPENLIS_NETWORK_NETVSP_H
+#define OPENLIS_NETWORK_NETVSP_H
+
+#include "network/netvsc_protocol.h"
+#include "network/port.h"
+#include "vmbus/host.h"
+
+struct netvsp;
+
+/* [policy] Channels of a card, the primary one included. */
+#define NETVSP_CHANNELS_MAX 64u
+
+struct netvsp_config {
+	const char *name;             /* "nic0"; copied */
+	struct guid instance_id;      /* see netvsp_instance_id() */
+	uint8_t mac[NET_MAC_BYTES];
+	uint16_t channels_max;        /* 0: 8; up to NETVSP_CHANNELS_MAX */
+	struct io_loop *bus_loop;     /* the host's */
+	struct io_loop *loop;         /* the card's */
+	struct net_port *port;        /* stays the caller's; used until @destroyed */
+	uint32_t version_max;         /* NVSP_VERSION_*; 0: the newest */
+};
+
+/**
+ * netvsp_instance_id() - The instance id of a card; guests tell their cards apart by it.
+ * @mac: the card's
+ *
+ * It stays with the card's address, whatever other cards come and go. [policy]
+ *
+ * Context: any.
+ */
+struct guid netvsp_instance_id(const uint8_t mac[NET_MAC_BYTES]);
+
+/**
+ * netvsp_create() - Offer a card.
+ * @host: the bus
+ * @config: copied
+ * @out_netvsp: set on success only
+ *
+ * The port is started when the guest first opens the card.
+ *
+ * Context: bus loop, or before it runs.
+ * Return: 0, -LIS_NOMEM, -LIS_INVALID (no loop, no port, not a card's address, too many channels), and
+ * what vmbus_host_offer() returns.
+ */
+int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
+		  struct netvsp **out_netvsp) LIS_MUST_USE;
+
+/**
+ * netvsp_destroy() - Rescind the card, stop its port, free it.
+ * @destroyed: called on the bus loop, when nothing uses the port any more
+ *
+ * Context: bus loop. No other call on @netvsp may come after this one.
+ */
+void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed);
+
+/**
+ * netvsp_set_link() - Plug the cable in, or pull it. With the port's own link down it makes no
+ * difference.
+ *
+ * Context: any thread.
+ */
+void netvsp_set_link(struct netvsp *netvsp, bool up);
+
+struct netvsp_status {
+	uint32_t version;             /* NVSP_VERSION_*; 0: the guest has not agreed on one */
+	bool ready;                   /* the guest has set the card up */
+	bool link_up;
+	uint8_t mac[NET_MAC_BYTES];   /* as the guest has set it */
+	uint32_t mtu;                 /* of IP packets */
+	uint32_t filter;              /* NDIS_FILTER_* */
+	uint32_t channels_open;
+	/* As the guest sees it: received is what came to it. */
+	uint64_t packets_received, bytes_received;
+	uint64_t packets_sent, bytes_sent;
+	uint64_t receive_dropped;     /* by the port, for want of room */
+	uint64_t send_dropped;        /* by the port */
+	uint64_t send_invalid;        /* frames or messages that made no sense */
+	uint64_t starved;             /* times a frame waited for room in the guest's buffer */
+};
+
+/** netvsp_status() - Any thread. */
+struct netvsp_status netvsp_status(const struct netvsp *netvsp);
+
+#endif

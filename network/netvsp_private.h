@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
+ * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
+ * questions about the card. Nobody else includes this. All of it runs on the card's loop.
+ */
+#ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
+#define OPENLIS_NETWORK_NETVSP_PRIVATE_H
+
+#include "network/netvsp.h"
+#include "network/offload.h"
+#include "network/rndis.h"
+
+/* Largest TCP segment that a guest may leave to the card, as Hyper-V has it. */
+#define NETVSP_LSO_BYTES_MAX 62780u
+/* [policy] RNDIS messages side by side in one packet of the guest; and their alignment. */
+#define NETVSP_MESSAGES_AT_ONCE 8u
+#define NETVSP_MESSAGE_ALIGN_SHIFT 3u
+/* [policy] A message of control: the largest that Linux sends is 632 bytes. */
+#define NETVSP_CONTROL_BYTES_MAX 4096u
+/* [policy] Answers that may wait for room; a guest that asks on is told to wait. */
+#define NETVSP_CONTROL_WAITING_MAX 16u
+/* In front of each received frame's data: header, packet, and four pieces of information. */
+#define NETVSP_RECEIVE_HEAD_BYTES 112u
+/* [policy] Frames in one packet to the guest, but for the last one's further pieces. */
+#define NETVSP_RANGES_AT_ONCE 64u
+
+/* A buffer that the guest shares; none if @pages is NULL. */
+struct netvsp_buffer {
+	uint8_t **pages;
+	uint32_t gpadl_id;
+	uint32_t offset;       /* of its first byte in the first page */
+	uint32_t bytes;
+};
+
+#define NETVSP_SUB_NONE UINT32_MAX
+
+/*
+ * The receive buffer in sub-allocations. Each is free, in a channel's batch, or the guest's. The chain of
+ * those in one packet hangs on its first, whose number is the packet's transaction id less one.
+ */
+struct netvsp_subs {
+	uint32_t bytes, count;
+	uint32_t free_first, free_count;
+	uint32_t *next;
+	uint8_t *owner;        /* of a chain's first: channel index + 1; else 0 */
+};
+
+/* Frames for one packet to the guest. */
+struct netvsp_batch {
+	uint32_t first, last;
+	uint32_t count;
+	uint32_t channel_type; /* NVSP_RNDIS_* */
+	struct vmbus_transfer_range ranges[NVSP_RECEIVE_RANGES_MAX];
+};
+
+/* A message of RNDIS that waits for room. */
+struct netvsp_control {
+	struct netvsp_control *next;
+	uint32_t bytes;
+	uint8_t message[];
+};
+
+struct netvsp_channel {
+	struct netvsp *netvsp;
+	struct vmbus_channel *channel;
+	struct netvsp_channel *next_to_flush;
+	bool flush_due, broken;
+	/* An answer for which there was no room; nothing more is taken then. */
+	bool answer_due;
+	uint64_t answer_id;
+	uint32_t answer_bytes;
+	struct nvsp_message answer;
+	struct netvsp_batch batch;
+	uint8_t *packet_buffer;
+};
+
+/* What the guest has switched on, of what it was offered. */
+struct netvsp_offloads {
+	bool rx_ipv4_checksum, rx_tcp_ipv4, rx_udp_ipv4, rx_tcp_ipv6, rx_udp_ipv6;
+	bool tx_ipv4_checksum, tx_tcp_ipv4, tx_udp_ipv4, tx_tcp_ipv6, tx_udp_ipv6;
+	bool lso_ipv4, lso_ipv6;
+	bool rsc_ipv4, rsc_ipv6;
+};
+
+struct netvsp_rss {
+	bool enabled;
+	uint32_t types;        /* NDIS_HASH_* */
+	uint32_t table[NDIS_RSS_TABLE_COUNT];
+	struct net_hash_key key;
+};
+
+struct netvsp {
+	struct vmbus_device *device;
+	struct partition *partition;
+	struct io_loop *bus_loop, *loop;
+	struct net_port *port;
+	struct net_port_user user;
+	struct io_poller poller;
+	char *name;
+	uint8_t permanent_mac[NET_MAC_BYTES];
+	uint16_t channels_max;
+	uint32_t version_max;
+
+	/* Agreed with the guest; all zero while the primary channel is closed. */
+	struct netvsp_channel *channels[NETVSP_CHANNELS_MAX];
+	uint32_t capabilities; /* NVSP_CAPABILITY_* */
+	struct nvsp_ndis_version ndis;
+	struct netvsp_buffer receive_buffer, send_buffer;
+	struct netvsp_subs subs;
+	uint32_t section_bytes;
+	bool initialized;      /* RNDIS */
+	uint32_t mtu_bytes;    /* with Ethernet header */
+	struct netvsp_offloads offloads;
+	struct netvsp_rss rss;
+
+	/* A message of RNDIS being built, those that wait for room, and what is to be told. */
+	uint32_t control_bytes;
+	uint8_t control[NETVSP_CONTROL_BYTES_MAX];
+	struct netvsp_control *waiting;
+	uint32_t waiting_count;
+	bool told_link_up;
+
+	bool started;          /* the port is */
+	bool port_ready;       /* there may be frames in the port */
+	bool starving;         /* and no room for them */
+	struct netvsp_channel *to_flush;
+
+	_Atomic bool link_wanted;
+	_Atomic bool update_queued;
+	struct io_call update_call;
+	struct io_call retired_call, last_call, stopped_call, gone_call;
+	struct io_call *destroyed;
+
+	/* Written on the loop, read by all. */
+	_Atomic uint32_t version, filter, mtu;
+	_Atomic uint64_t mac;  /* first byte lowest */
+	_Atomic uint32_t channels_open;
+	_Atomic uint64_t packets_received, bytes_received, packets_sent, bytes_sent;
+	_Atomic uint64_t send_invalid, starved;
+};
+
+static inline void netvsp_count(_Atomic uint64_t *counter, uint64_t by)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+			      memory_order_relaxed);
+}
+
+static inline uint32_t netvsp_version(const struct netvsp *netvsp)
+{
+	return atomic_load_explicit(&netvsp->version, memory_order_relaxed);
+}
+
+/* ---- netvsp.c ---- */
+
+void netvsp_mac_get(const struct netvsp *netvsp, uint8_t out_mac[NET_MAC_BYTES]);
+void netvsp_mac_set(struct netvsp *netvsp, const uint8_t mac[NET_MAC_BYTES]);
+
+/** netvsp_start() - Start the port, once. Return: what net_port_start() returns. */
+int netvsp_start(struct netvsp *netvsp) LIS_MUST_USE;
+
+/** netvsp_forget_guest() - The primary channel was closed: back to the beginning. */
+void netvsp_forget_guest(struct netvsp *netvsp);
+
+/** netvsp_link_up() - What the guest is to be told. */
+bool netvsp_link_up(const struct netvsp *netvsp);
+
+/* ---- netvsp_channel.c ---- */
+
+extern const struct vmbus_device_ops netvsp_device_ops;
+
+/** netvsp_flush_later() - The channel has something to be flushed at the end of this turn. */
+void netvsp_flush_later(struct netvsp_channel *ch);
+
+/** netvsp_send_answer() - Where one waits. Return: true if it is gone, one way or another. */
+bool netvsp_send_answer(struct netvsp_channel *ch);
+
+/** netvsp_break() - vmbus_channel_break(), once. */
+void netvsp_break(struct netvsp_channel *ch, const char *why);
+
+/* ---- netvsp_receive.c ---- */
+
+/**
+ * netvsp_buffer_map() - Take a buffer that the guest shares.
+ * Return: 0, -LIS_NOTFOUND (no such GPADL), -LIS_INVALID (not guest memory), -LIS_NOMEM.
+ */
+int netvsp_buffer_map(struct netvsp_channel *ch, uint32_t gpadl_id, struct netvsp_buffer *buffer) LIS_MUST_USE;
+void netvsp_buffer_unmap(struct netvsp *netvsp, struct netvsp_buffer *buffer);
+
+/**
+ * netvsp_buffer_iov() - Pieces of a part of a buffer, added to @iov.
+ * Return: their number, 0 if the part is not all in the buffer or needs more than @iov_max.
+ */
+uint32_t netvsp_buffer_iov(const struct netvsp_buffer *buffer, uint64_t offset, uint32_t bytes,
+			   struct iovec *iov, uint32_t iov_max);
+
+/** netvsp_receive_start() - Cut the receive buffer up. Return: 0, -LIS_NOMEM, -LIS_INVALID (too small). */
+int netvsp_receive_start(struct netvsp *netvsp) LIS_MUST_USE;
+void netvsp_receive_stop(struct netvsp *netvsp);
+
+/** netvsp_receive_completed() - The guest gives a packet back. Return: false if it has none such. */
+bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id);
+
+/** netvsp_receive_channel_closed() - Whatever the guest held of this channel is free. */
+void netvsp_receive_channel_closed(struct netvsp_channel *ch);
+
+/** netvsp_receive_has_room_for_long_frames() - Is the receive buffer large enough for coalescing? */
+bool netvsp_receive_has_room_for_long_frames(const struct netvsp *netvsp);
+
+/**
+ * netvsp_receive_pump() - What waits, then frames from the port to the guest, as long as there is room.
+ * Return: true if there were frames.
+ */
+bool netvsp_receive_pump(struct netvsp *netvsp);
+
+/** netvsp_receive_control() - Send netvsp->control to the guest, now or when there is room. */
+void netvsp_receive_control(struct netvsp *netvsp);
+
+/* ---- netvsp_send.c ---- */
+
+/** netvsp_send_packet() - RNDIS from the guest. Return: NVSP_STATUS_*. */
+uint32_t netvsp_send_packet(struct netvsp_channel *ch, const struct vmbus_packet *packet,
+			    const struct nvsp_rndis_packet *rndis);
+
+/* ---- netvsp_rndis.c ---- */
+
+/** netvsp_rndis_control() - A message that is no frame; the answer is in netvsp->control. */
+uint32_t netvsp_rndis_control(struct netvsp *netvsp, const uint8_t *message, uint32_t bytes);
+
+/** netvsp_rndis_set_receive() - Tell the port what the guest takes now. */
+void netvsp_rndis_set_receive(struct netvsp *netvsp);
+
+/** netvsp_rndis_indicate() - Tell the guest what changed, if anything, and if there is room. */
+void netvsp_rndis_indicate(struct netvsp *netvsp);
+
+#endif

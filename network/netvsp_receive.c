@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The network VSP's way to the guest: frames from the port straight into the receive buffer.
+ *
+ * Sub-allocations are taken before a frame is read, with room for RNDIS' headers in front of the data in
+ * each; what the frame did not need goes back. A long frame (receive coalescing) spreads over many, each
+ * an RNDIS message of its own in the same packet. Frames gather in a batch for each channel and leave as
+ * one packet. Where the guest's ring has no room the batch waits, and no further frame is read: they wait
+ * in the port.
+ *
+ * The buffer is the guest's memory: what decides anything is copied out of it first, once.
+ */
+#include "network/netvsp_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* [policy] Frames before the loop looks at other things again. */
+#define FRAMES_AT_ONCE 64u
+/* Sub-allocations of the longest frame, where they are shortest. */
+#define SUB_BYTES_MIN 2048u
+#define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
+/* [policy] More than these are of no use, whatever the guest shares. */
+#define SUBS_MAX 65536u
+/* Each piece may lie across pages; a jumbo frame's over many. */
+#define PIECES_MAX (2 * SUBS_PER_FRAME_MAX + NET_FRAME_BYTES_MAX / HV_PAGE_BYTES)
+
+/* ---- shared buffers ---- */
+
+int netvsp_buffer_map(struct netvsp_channel *ch, uint32_t gpadl_id, struct netvsp_buffer *buffer)
+{
+	const uint64_t *pfns;
+	size_t pfn_count;
+	int err = vmbus_channel_gpadl(ch->channel, gpadl_id, &pfns, &pfn_count, &buffer->offset,
+				      &buffer->bytes);
+
+	if (err)
+		return err;
+	buffer->gpadl_id = gpadl_id;
+	buffer->pages = calloc(pfn_count ? pfn_count : 1, sizeof(*buffer->pages));
+	if (!buffer->pages) {
+		memset(buffer, 0, sizeof(*buffer));
+		vmbus_channel_gpadl_release(ch->channel, gpadl_id);
+		return -LIS_NOMEM;
+	}
+	for (size_t i = 0; i < pfn_count; i++) {
+		if (pfns[i] <= UINT64_MAX >> HV_PAGE_SHIFT)
+			buffer->pages[i] = partition_hva(ch->netvsp->partition,
+							 GPA(pfns[i] << HV_PAGE_SHIFT), HV_PAGE_BYTES);
+		if (!buffer->pages[i]) {
+			netvsp_buffer_unmap(ch->netvsp, buffer);
+			return -LIS_INVALID;
+		}
+	}
+	return 0;
+}
+
+void netvsp_buffer_unmap(struct netvsp *netvsp, struct netvsp_buffer *buffer)
+{
+	if (!buffer->pages)
+		return;
+	free(buffer->pages);
+	vmbus_channel_gpadl_release(netvsp->channels[0]->channel, buffer->gpadl_id);
+	memset(buffer, 0, sizeof(*buffer));
+}
+
+uint32_t netvsp_buffer_iov(const struct netvsp_buffer *buffer, uint64_t offset, uint32_t bytes,
+			   struct iovec *iov, uint32_t iov_max)
+{
+	uint32_t count = 0;
+
+	if (!buffer->pages || offset > buffer->bytes || bytes > buffer->bytes - offset)
+		return 0;
+	offset += buffer->offset;
+	while (bytes) {
+		uint32_t in_page = (uint32_t)(offset % HV_PAGE_BYTES);
+		uint32_t piece = HV_PAGE_BYTES - in_page < bytes ? HV_PAGE_BYTES - in_page : bytes;
+		uint8_t *at = buffer->pages[offset / HV_PAGE_BYTES] + in_page;
+
+		if (count && (uint8_t *)iov[count - 1].iov_base + iov[count - 1].iov_len == at) {
+			iov[count - 1].iov_len += piece;
+		} else {
+			if (count == iov_max)
+				return 0;
+			iov[count++] = (struct iovec){ at, piece };
+		}
+		offset += piece;
+		bytes -= piece;
+	}
+	return count;
+}
+
+/* ---- sub-allocations ---- */
+
+int netvsp_receive_start(struct netvsp *netvsp)
+{
+	struct netvsp_subs *subs = &netvsp->subs;
+
+	subs->bytes = netvsp->mtu_bytes + NET_VLAN_BYTES + NETVSP_RECEIVE_HEAD_BYTES;
+	subs->bytes = (subs->bytes + 63) & ~63u;
+	if (subs->bytes < SUB_BYTES_MIN)
+		subs->bytes = SUB_BYTES_MIN;
+	subs->count = netvsp->receive_buffer.bytes / subs->bytes;
+	if (subs->count > SUBS_MAX)
+		subs->count = SUBS_MAX;
+	if (!subs->count)
+		return -LIS_INVALID;
+	subs->next = calloc(subs->count, sizeof(*subs->next));
+	subs->owner = calloc(subs->count, sizeof(*subs->owner));
+	if (!subs->next || !subs->owner) {
+		netvsp_receive_stop(netvsp);
+		return -LIS_NOMEM;
+	}
+	for (uint32_t i = 0; i < subs->count; i++)
+		subs->next[i] = i + 1 < subs->count ? i + 1 : NETVSP_SUB_NONE;
+	subs->free_first = 0;
+	subs->free_count = subs->count;
+	return 0;
+}
+
+void netvsp_receive_stop(struct netvsp *netvsp)
+{
+	free(netvsp->subs.next);
+	free(netvsp->subs.owner);
+	memset(&netvsp->subs, 0, sizeof(netvsp->subs));
+	netvsp->subs.free_first = NETVSP_SUB_NONE;
+	for (uint32_t i = 0; i < NETVSP_CHANNELS_MAX; i++) {
+		if (netvsp->channels[i])
+			netvsp->channels[i]->batch.count = 0;
+	}
+	while (netvsp->waiting) {
+		struct netvsp_control *control = netvsp->waiting;
+
+		netvsp->waiting = control->next;
+		free(control);
+	}
+	netvsp->waiting_count = 0;
+}
+
+static uint32_t sub_take(struct netvsp_subs *subs)
+{
+	uint32_t sub = subs->free_first;
+
+	subs->free_first = subs->next[sub];
+	subs->free_count--;
+	subs->next[sub] = NETVSP_SUB_NONE;
+	return sub;
+}
+
+static void sub_give(struct netvsp_subs *subs, uint32_t sub)
+{
+	subs->next[sub] = subs->free_first;
+	subs->free_first = sub;
+	subs->free_count++;
+}
+
+static void chain_give(struct netvsp_subs *subs, uint32_t first)
+{
+	while (first != NETVSP_SUB_NONE) {
+		uint32_t next = subs->next[first];
+
+		sub_give(subs, first);
+		first = next;
+	}
+}
+
+bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
+{
+	struct netvsp_subs *subs = &ch->netvsp->subs;
+
+	if (!id || id > subs->count || subs->owner[id - 1] != ch->channel->index + 1)
+		return false;
+	subs->owner[id - 1] = 0;
+	chain_give(subs, (uint32_t)id - 1);
+	return true;
+}
+
+void netvsp_receive_channel_closed(struct netvsp_channel *ch)
+{
+	struct netvsp_subs *subs = &ch->netvsp->subs;
+
+	if (ch->batch.count)
+		chain_give(subs, ch->batch.first);
+	ch->batch.count = 0;
+	for (uint32_t i = 0; i < subs->count; i++) {
+		if (subs->owner[i] != ch->channel->index + 1)
+			continue;
+		subs->owner[i] = 0;
+		chain_give(subs, i);
+	}
+}
+
+/* ---- batches ---- */
+
+static bool batch_send(struct netvsp_channel *ch)
+{
+	struct netvsp *netvsp = ch->netvsp;
+	struct netvsp_batch *batch = &ch->batch;
+	struct nvsp_message message = {
+		.type = NVSP_SEND_RNDIS_PACKET,
+		.rndis_packet = { batch->channel_type, NVSP_SECTION_NONE, 0 },
+	};
+	struct vmbus_transfer_head head = { NVSP_RECEIVE_BUFFER_ID, 0, batch->count };
+	struct iovec ranges[] = { { &head, sizeof(head) },
+				  { batch->ranges, batch->count * sizeof(batch->ranges[0]) } };
+	struct iovec payload = { &message, netvsp_version(netvsp) >= NVSP_VERSION_6_1
+						   ? NVSP_MESSAGE_BYTES_6_1
+						   : NVSP_MESSAGE_BYTES };
+	int err;
+
+	if (!batch->count)
+		return true;
+	err = vmbus_channel_send_ranges(ch->channel, VMBUS_PACKET_TRANSFER_PAGES, batch->first + 1ull,
+					true, ranges, 2, &payload, 1);
+	if (err == -LIS_FULL)
+		return false;
+	netvsp_flush_later(ch);
+	if (err) {
+		ch->broken = true;
+		chain_give(&netvsp->subs, batch->first);
+	} else {
+		netvsp->subs.owner[batch->first] = (uint8_t)(ch->channel->index + 1);
+	}
+	batch->count = 0;
+	return true;
+}
+
+/* A chain of sub-allocations, each with the length of its message, goes into the batch. */
+static void batch_add(struct netvsp_channel *ch, uint32_t channel_type, const uint32_t *subs,
+		      const uint32_t *bytes, uint32_t count)
+{
+	struct netvsp_subs *all = &ch->netvsp->subs;
+	struct netvsp_batch *batch = &ch->batch;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (batch->count)
+			all->next[batch->last] = subs[i];
+		else
+			batch->first = subs[i];
+		batch->last = subs[i];
+		batch->ranges[batch->count++] =
+			(struct vmbus_transfer_range){ bytes[i], subs[i] * all->bytes };
+	}
+	all->next[batch->last] = NETVSP_SUB_NONE;
+	batch->channel_type = channel_type;
+}
+
+/* ---- frames ---- */
+
+/* A frame that was read, in its sub-allocations. */
+struct arrival {
+	uint32_t subs[SUBS_PER_FRAME_MAX];
+	uint32_t sub_count;
+	struct iovec iov[PIECES_MAX];
+	uint32_t iov_count;
+	uint32_t bytes;
+	struct net_offload offload;
+	uint8_t head[NET_HEADERS_BYTES_MAX]; /* a copy of its beginning */
+	uint32_t head_bytes;
+	uint32_t moved_bytes;                /* its data begin so much later, as the VLAN tag is out */
+	bool has_vlan;
+	uint16_t vlan_tci;
+	struct net_headers headers;
+	uint32_t hash, hash_type;
+};
+
+static uint32_t sub_data_bytes(const struct netvsp *netvsp)
+{
+	return netvsp->subs.bytes - NETVSP_RECEIVE_HEAD_BYTES;
+}
+
+static uint32_t subs_of_long_frame(const struct netvsp *netvsp)
+{
+	return NET_FRAME_BYTES_MAX / sub_data_bytes(netvsp) + 1;
+}
+
+bool netvsp_receive_has_room_for_long_frames(const struct netvsp *netvsp)
+{
+	return netvsp->subs.count && netvsp->subs.count >= subs_of_long_frame(netvsp);
+}
+
+static bool takes_long_frames(const struct netvsp *netvsp)
+{
+	return (netvsp->offloads.rsc_ipv4 || netvsp->offloads.rsc_ipv6) &&
+	       netvsp_receive_has_room_for_long_frames(netvsp);
+}
+
+static void arrival_reserve(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
+{
+	arrival->sub_count = count;
+	arrival->iov_count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t sub = sub_take(&netvsp->subs);
+		uint64_t offset = (uint64_t)sub * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES;
+
+		arrival->subs[i] = sub;
+		arrival->iov_count += netvsp_buffer_iov(&netvsp->receive_buffer, offset,
+							sub_data_bytes(netvsp),
+							&arrival->iov[arrival->iov_count],
+							PIECES_MAX - arrival->iov_count);
+	}
+}
+
+static void arrival_trim(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
+{
+	while (arrival->sub_count > count)
+		sub_give(&netvsp->subs, arrival->subs[--arrival->sub_count]);
+}
+
+static void copy_from_iov(const struct iovec *iov, uint32_t iov_count, void *to, size_t bytes)
+{
+	for (uint32_t i = 0; i < iov_count && bytes; i++) {
+		size_t piece = iov[i].iov_len < bytes ? iov[i].iov_len : bytes;
+
+		memcpy(to, iov[i].iov_base, piece);
+		to = (uint8_t *)to + piece;
+		bytes -= piece;
+	}
+}
+
+static void write_buffer(struct netvsp *netvsp, uint64_t offset, const void *from, uint32_t bytes)
+{
+	struct iovec iov[2];
+	uint32_t count = netvsp_buffer_iov(&netvsp->receive_buffer, offset, bytes, iov, 2);
+
+	for (uint32_t i = 0; i < count; i++) {
+		memcpy(iov[i].iov_base, from, iov[i].iov_len);
+		from = (const uint8_t *)from + iov[i].iov_len;
+	}
+}
+
+/* Does the guest want frames for this address? */
+static bool is_wanted(struct netvsp *netvsp, const uint8_t *destination)
+{
+	static const uint8_t broadcast[NET_MAC_BYTES] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	uint32_t filter = atomic_load_explicit(&netvsp->filter, memory_order_relaxed);
+	uint8_t mac[NET_MAC_BYTES];
+
+	if (filter & NDIS_FILTER_PROMISCUOUS)
+		return true;
+	if (!memcmp(destination, broadcast, sizeof(broadcast)))
+		return filter & NDIS_FILTER_BROADCAST;
+	/* Guests of today ask for all multicast or none; a list may be answered with more. */
+	if (destination[0] & 1)
+		return filter & (NDIS_FILTER_ALL_MULTICAST | NDIS_FILTER_MULTICAST);
+	netvsp_mac_get(netvsp, mac);
+	return (filter & NDIS_FILTER_DIRECTED) && !memcmp(destination, mac, sizeof(mac));
+}
+
+static uint16_t read_be16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+/* The tag goes beside the frame, and its addresses move up to close the gap. */
+static void take_vlan_out(struct netvsp *netvsp, struct arrival *arrival)
+{
+	uint64_t data = (uint64_t)arrival->subs[0] * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES;
+
+	if (!(netvsp->capabilities & NVSP_CAPABILITY_VLAN) ||
+	    arrival->head_bytes < NET_ETHERNET_BYTES + NET_VLAN_BYTES ||
+	    read_be16(arrival->head + 12) != 0x8100)
+		return;
+	arrival->has_vlan = true;
+	arrival->vlan_tci = read_be16(arrival->head + 14);
+	arrival->moved_bytes = NET_VLAN_BYTES;
+	write_buffer(netvsp, data + NET_VLAN_BYTES, arrival->head, 2 * NET_MAC_BYTES);
+	memmove(arrival->head + 2 * NET_MAC_BYTES, arrival->head + 2 * NET_MAC_BYTES + NET_VLAN_BYTES,
+		arrival->head_bytes - 2 * NET_MAC_BYTES - NET_VLAN_BYTES);
+	arrival->head_bytes -= NET_VLAN_BYTES;
+}
+
+static struct netvsp_channel *channel_of_hash(struct netvsp *netvsp, struct arrival *arrival)
+{
+	const struct netvsp_rss *rss = &netvsp->rss;
+	struct netvsp_channel *ch;
+
+	if (!rss->enabled)
+		return netvsp->channels[0];
+	arrival->hash = net_hash(&rss->key, arrival->head, &arrival->headers, rss->types,
+				 &arrival->hash_type);
+	ch = netvsp->channels[rss->table[arrival->hash % NDIS_RSS_TABLE_COUNT]];
+	return ch && !ch->broken ? ch : netvsp->channels[0];
+}
+
+/* Adds one piece of per-packet information; returns its end. */
+static uint8_t *add_info(uint8_t *at, uint32_t type, uint32_t value)
+{
+	struct rndis_packet_info info = { sizeof(info) + sizeof(value), type, sizeof(info) };
+
+	memcpy(at, &info, sizeof(info));
+	memcpy(at + sizeof(info), &value, sizeof(value));
+	return at + sizeof(info) + sizeof(value);
+}
+
+/* What a port says of a checksum is not about this one, and guests may believe what they are told. */
+static bool ipv4_checksum_is_right(const struct arrival *arrival)
+{
+	const uint8_t *ip = arrival->head + arrival->headers.ip_offset;
+
+	return arrival->headers.ip_version == 4 &&
+	       net_sum_fold(net_sum(ip, (ip[0] & 0xfu) * 4, 0, false)) == UINT16_MAX;
+}
+
+static uint32_t checksum_info(const struct arrival *arrival)
+{
+	uint32_t found = 0;
+
+	if (!(arrival->offload.flags & (NET_CHECKSUM_VALID | NET_CHECKSUM_PARTIAL)))
+		return 0;
+	if (ipv4_checksum_is_right(arrival))
+		found |= RNDIS_RX_IP_SUCCEEDED;
+	if (arrival->headers.transport == NET_TRANSPORT_TCP)
+		return found | RNDIS_RX_TCP_SUCCEEDED;
+	if (arrival->headers.transport == NET_TRANSPORT_UDP)
+		return found | RNDIS_RX_UDP_SUCCEEDED;
+	return 0;
+}
+
+static uint32_t vlan_info(uint16_t tci)
+{
+	return (tci >> 13 & RNDIS_VLAN_PRIORITY_MASK) | (tci & 0x1000 ? RNDIS_VLAN_DEI : 0) |
+	       (uint32_t)(tci & 0xfff) << RNDIS_VLAN_ID_SHIFT;
+}
+
+/* RNDIS' headers in front of one sub-allocation's data. Returns the message's length. */
+static uint32_t write_head(struct netvsp *netvsp, const struct arrival *arrival, uint32_t index,
+			   uint32_t data_bytes)
+{
+	uint32_t moved = index ? 0 : arrival->moved_bytes;
+	struct rndis_packet packet = {
+		.data_offset = NETVSP_RECEIVE_HEAD_BYTES - sizeof(struct rndis_header) + moved,
+		.data_bytes = data_bytes - moved,
+	};
+	struct rndis_header header = { RNDIS_PACKET, NETVSP_RECEIVE_HEAD_BYTES + data_bytes };
+	uint8_t head[NETVSP_RECEIVE_HEAD_BYTES] = { 0 };
+	uint8_t *infos = head + sizeof(header) + sizeof(packet), *at = infos;
+
+	if (!index) {
+		uint32_t checksum = checksum_info(arrival);
+
+		if (checksum)
+			at = add_info(at, RNDIS_INFO_CHECKSUM, checksum);
+		if (arrival->has_vlan)
+			at = add_info(at, RNDIS_INFO_VLAN, vlan_info(arrival->vlan_tci));
+		if (arrival->hash_type)
+			at = add_info(at, RNDIS_INFO_HASH_VALUE, arrival->hash);
+	}
+	if (arrival->sub_count > 1) {
+		struct rndis_packet_id id = { 1, RNDIS_PACKET_ID_SPLIT, 0 };
+		uint32_t value;
+
+		id.flags |= index ? 0 : RNDIS_PACKET_ID_FIRST;
+		id.flags |= index + 1 < arrival->sub_count ? 0 : RNDIS_PACKET_ID_LAST;
+		memcpy(&value, &id, sizeof(value));
+		at = add_info(at, RNDIS_INFO_PACKET_ID, value);
+	}
+	if (at > infos) {
+		packet.info_offset = sizeof(packet);
+		packet.info_bytes = (uint32_t)(at - infos);
+	}
+	memcpy(head, &header, sizeof(header));
+	memcpy(head + sizeof(header), &packet, sizeof(packet));
+	write_buffer(netvsp, (uint64_t)arrival->subs[index] * netvsp->subs.bytes, head, sizeof(head));
+	return header.bytes;
+}
+
+/* Frame and headers are in place: to the channel with it. */
+static void deliver(struct netvsp *netvsp, struct netvsp_channel *ch, struct arrival *arrival)
+{
+	uint32_t bytes[SUBS_PER_FRAME_MAX], left = arrival->bytes;
+
+	for (uint32_t i = 0; i < arrival->sub_count; i++) {
+		uint32_t data_bytes = left < sub_data_bytes(netvsp) ? left : sub_data_bytes(netvsp);
+
+		bytes[i] = write_head(netvsp, arrival, i, data_bytes);
+		left -= data_bytes;
+	}
+	netvsp_count(&netvsp->packets_received, 1);
+	netvsp_count(&netvsp->bytes_received, arrival->bytes - arrival->moved_bytes);
+	batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
+}
+
+/* Returns false where the frame cannot be used. */
+static bool prepare(struct netvsp *netvsp, struct arrival *arrival)
+{
+	if (arrival->bytes < NET_FRAME_BYTES_MIN)
+		return false;
+	arrival->head_bytes = arrival->bytes < sizeof(arrival->head) ? arrival->bytes
+								     : sizeof(arrival->head);
+	copy_from_iov(arrival->iov, arrival->iov_count, arrival->head, arrival->head_bytes);
+	if (!is_wanted(netvsp, arrival->head))
+		return false;
+	/* What comes in pieces is never forwarded by the guest; all else must be right as it is. */
+	if (arrival->offload.gso == NET_GSO_NONE && (arrival->offload.flags & NET_CHECKSUM_PARTIAL)) {
+		if (net_complete_checksum(arrival->iov, arrival->iov_count, arrival->bytes,
+					  &arrival->offload))
+			return false;
+		arrival->offload.flags |= NET_CHECKSUM_VALID;
+	}
+	take_vlan_out(netvsp, arrival);
+	if (netvsp->rss.enabled || arrival->offload.flags)
+		net_parse_headers(arrival->head, arrival->head_bytes, &arrival->headers);
+	return true;
+}
+
+enum got {
+	GOT_FRAME,
+	GOT_NOTHING,
+	GOT_NO_ROOM,
+};
+
+static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out_channel)
+{
+	uint32_t count = takes_long_frames(netvsp) ? subs_of_long_frame(netvsp) : 1, used;
+	struct arrival arrival;
+	int err;
+
+	/* One is left for answers, where there are so many. */
+	if (netvsp->subs.free_count < count + (netvsp->subs.count > count))
+		return GOT_NO_ROOM;
+	arrival.moved_bytes = 0;
+	arrival.has_vlan = false;
+	arrival.hash_type = 0;
+	memset(&arrival.headers, 0, sizeof(arrival.headers));
+	memset(&arrival.offload, 0, sizeof(arrival.offload));
+	arrival_reserve(netvsp, &arrival, count);
+	err = net_port_receive(netvsp->port, arrival.iov, arrival.iov_count,
+			       count * sub_data_bytes(netvsp), &arrival.bytes, &arrival.offload);
+	if (err || !prepare(netvsp, &arrival)) {
+		arrival_trim(netvsp, &arrival, 0);
+		return err ? GOT_NOTHING : GOT_FRAME;
+	}
+	used = (arrival.bytes + sub_data_bytes(netvsp) - 1) / sub_data_bytes(netvsp);
+	arrival_trim(netvsp, &arrival, used);
+	*out_channel = channel_of_hash(netvsp, &arrival);
+	deliver(netvsp, *out_channel, &arrival);
+	return GOT_FRAME;
+}
+
+/*
+ * A ring knows one wish for a signal, and whatever goes into it ends that: the first thing that waits
+ * must be tried again, and nothing may overtake it.
+ */
+static bool send_all_batches(struct netvsp *netvsp)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
+		struct netvsp_channel *ch = netvsp->channels[i];
+
+		if (ch && (ch->answer_due || ch->batch.count))
+			all &= netvsp_send_answer(ch) && batch_send(ch);
+	}
+	return all;
+}
+
+static bool may_receive(const struct netvsp *netvsp)
+{
+	return netvsp->port_ready && netvsp->initialized && netvsp->subs.count &&
+	       atomic_load_explicit(&netvsp->filter, memory_order_relaxed);
+}
+
+/* Returns false if there is no room for it now. */
+static bool send_control(struct netvsp *netvsp, const uint8_t *message, uint32_t bytes)
+{
+	struct netvsp_channel *ch = netvsp->channels[0];
+	uint32_t sub;
+
+	/* Its own packet: frames before it first. */
+	if (!batch_send(ch) || !netvsp->subs.free_count)
+		return false;
+	sub = sub_take(&netvsp->subs);
+	if (bytes > netvsp->subs.bytes)
+		bytes = netvsp->subs.bytes;
+	write_buffer(netvsp, (uint64_t)sub * netvsp->subs.bytes, message, bytes);
+	batch_add(ch, NVSP_RNDIS_CONTROL, &sub, &bytes, 1);
+	/* Where it does not go now it goes before the next frame. */
+	batch_send(ch);
+	return true;
+}
+
+/* Returns false if there is no room for all of it. */
+static bool send_waiting_control(struct netvsp *netvsp)
+{
+	struct netvsp_control *control;
+
+	while ((control = netvsp->waiting) && send_control(netvsp, control->message, control->bytes)) {
+		netvsp->waiting = control->next;
+		netvsp->waiting_count--;
+		free(control);
+	}
+	return !control;
+}
+
+void netvsp_receive_control(struct netvsp *netvsp)
+{
+	struct netvsp_control *control, **end = &netvsp->waiting;
+	uint32_t bytes = netvsp->control_bytes;
+
+	netvsp->control_bytes = 0;
+	if (!bytes || !netvsp->subs.count)
+		return;
+	if (!netvsp->waiting && send_control(netvsp, netvsp->control, bytes))
+		return;
+	control = malloc(sizeof(*control) + bytes);
+	if (!control)
+		return;
+	control->next = NULL;
+	control->bytes = bytes;
+	memcpy(control->message, netvsp->control, bytes);
+	while (*end)
+		end = &(*end)->next;
+	*end = control;
+	netvsp->waiting_count++;
+}
+
+bool netvsp_receive_pump(struct netvsp *netvsp)
+{
+	uint32_t frames;
+
+	/* What waits for room goes, whether there are further frames or not. */
+	if (!send_all_batches(netvsp) || !send_waiting_control(netvsp) || !may_receive(netvsp))
+		return false;
+	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
+		struct netvsp_channel *ch = NULL;
+		enum got got = receive_frame(netvsp, &ch);
+
+		if (got == GOT_NO_ROOM && !netvsp->starving)
+			netvsp_count(&netvsp->starved, 1);
+		netvsp->starving = got == GOT_NO_ROOM;
+		if (got == GOT_NOTHING)
+			netvsp->port_ready = false;
+		if (got != GOT_FRAME)
+			break;
+		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !batch_send(ch))
+			break;
+	}
+	send_all_batches(netvsp);
+	return frames > 0;
+}
