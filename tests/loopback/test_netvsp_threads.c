@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The network VSP with its loops on threads of their own, and a port that sends back what it gets. The
+ * guest sends on all its channels and waits for interrupts; the rings and the receive buffer are small,
+ * so that all wait for each other again and again. Nobody is woken by luck: whoever sleeps when it should
+ * not sleeps for good, and the test ends. Meant for TSan, too.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "tests/loopback/netvsp_world.h"
+
+#define FRAMES 30000u
+#define WINDOW 200u
+#define FRAME_MAX 1514u
+
+struct traffic {
+	struct world *world;
+	uint32_t channels;
+	uint32_t sent, answered, came;
+	bool busy[NETVSP_GUEST_SLOTS]; /* a frame lies there, and is not answered */
+	uint32_t seed;
+	bool go_on;              /* until told to stop */
+	_Atomic bool stop;
+	const char *problem;
+};
+
+static void yield(void *arg)
+{
+	sched_yield();
+}
+
+static uint32_t next_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+/* ---- the guest ---- */
+
+static int send_next(struct traffic *t)
+{
+	struct net_test_frame frame = {
+		.ip_version = 4, .protocol = NET_TEST_UDP, .host = t->sent, .seed = t->sent,
+		.source_port = (uint16_t)t->sent, .payload_bytes = 20 + next_random(&t->seed) % 1400,
+	};
+	uint8_t data[FRAME_MAX + 100], message[FRAME_MAX + 300];
+	struct net_test_layout layout = net_test_build(&frame, data);
+	struct netvsp_guest_out out = { .data = data, .bytes = layout.bytes };
+	uint32_t bytes = netvsp_guest_message(&out, message), slot = t->sent % NETVSP_GUEST_SLOTS;
+	struct netvsp_guest_way way = { .section = slot, .section_bytes = bytes };
+
+	if (t->sent & 1)
+		way = (struct netvsp_guest_way){ .section = NVSP_SECTION_NONE, .ranges = 2,
+						 .seed = t->sent };
+	return netvsp_guest_send(&t->world->guest, t->sent % t->channels, slot, message, bytes, &way);
+}
+
+static void note(struct traffic *t, bool holds, const char *problem)
+{
+	if (!holds && !t->problem)
+		t->problem = problem;
+}
+
+static void take_all(struct traffic *t)
+{
+	struct netvsp_guest *guest = &t->world->guest;
+
+	while (guest->completions) {
+		struct netvsp_guest_completion *completion = guest->completions;
+
+		note(t, completion->message.rndis_packet_complete.status == NVSP_STATUS_SUCCESS,
+		     "a frame was refused");
+		guest->completions = completion->next;
+		t->busy[completion->id % NETVSP_GUEST_SLOTS] = false;
+		free(completion);
+		t->answered++;
+	}
+	while (guest->frames) {
+		struct netvsp_guest_frame *frame = netvsp_guest_take_frame(guest);
+
+		note(t, !net_test_check(frame->data, frame->bytes), "a frame is not as it was");
+		free(frame);
+		t->came++;
+	}
+}
+
+static bool may_send(const struct traffic *t)
+{
+	bool more = t->go_on ? !atomic_load(&t->stop) : t->sent < FRAMES;
+
+	return more && !t->busy[t->sent % NETVSP_GUEST_SLOTS] && t->sent - t->came < WINDOW;
+}
+
+static void *run_guest(void *arg)
+{
+	struct traffic *t = arg;
+	struct netvsp_guest *guest = &t->world->guest;
+
+	while (!t->problem && (t->go_on ? !atomic_load(&t->stop) : t->came < FRAMES)) {
+		bool any = false;
+
+		while (may_send(t) && send_next(t) == 0) {
+			t->busy[t->sent++ % NETVSP_GUEST_SLOTS] = true;
+			any = true;
+			if (next_random(&t->seed) % 16 == 0)
+				break;
+		}
+		guest->keep = next_random(&t->seed) % 4 == 0;
+		any |= netvsp_guest_poll(guest) > 0;
+		if (next_random(&t->seed) % 4 == 0 || !any)
+			netvsp_guest_give_back(guest, UINT32_MAX);
+		take_all(t);
+		note(t, !guest->problem, guest->problem);
+		if (next_random(&t->seed) % 512 == 0)
+			usleep(200);
+		if (any || t->go_on || guest->unsent)
+			continue;
+		/* Whatever comes now comes with an interrupt. */
+		if (t->came < FRAMES && loopback_guest_wait(guest->mini.lo, 0, MINI_WAIT_MS))
+			note(t, netvsp_guest_poll(guest) == 0, "something came without an interrupt"),
+			note(t, false, "the host sleeps, and there is work");
+		loopback_guest_take_flags(guest->mini.lo, 0, (uint64_t[LOOPBACK_FLAG_WORDS]){ 0 });
+	}
+	return NULL;
+}
+
+/* ---- frame ---- */
+
+static void spread_by_hash(struct world *world, uint32_t channels)
+{
+	struct {
+		struct ndis_rss_parameters head;
+		uint32_t table[128];
+		uint8_t key[40];
+	} rss = { .head = {
+		.hash_info = NDIS_HASH_TOEPLITZ | NDIS_HASH_UDP_IPV4,
+		.table_bytes = sizeof(rss.table), .table_offset = offsetof(__typeof__(rss), table),
+		.key_bytes = sizeof(rss.key), .key_offset = offsetof(__typeof__(rss), key),
+	} };
+
+	for (uint32_t i = 0; i < 128; i++)
+		rss.table[i] = i % channels;
+	for (uint32_t i = 0; i < sizeof(rss.key); i++)
+		rss.key[i] = (uint8_t)(i * 37 + 11);
+	assert_int_equal(netvsp_guest_set(&world->guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &rss,
+					  sizeof(rss)), 0);
+}
+
+static void begin(void **state, struct traffic *t, const struct world_config *config)
+{
+	struct world *world;
+
+	world_begin(state, config);
+	world = *state;
+	world->port.echo = true;
+	t->world = world;
+	t->channels = config->channels_max;
+	t->seed = config->receive_pages;
+	world->guest.mini.pump = yield;
+	assert_int_equal(io_loop_start(world->bus_loop), 0);
+	assert_int_equal(io_loop_start(world->loop), 0);
+	world_ready(world, NDIS_FILTER_PROMISCUOUS);
+	assert_int_equal(netvsp_guest_sub_channels(&world->guest, t->channels - 1), t->channels - 1);
+	for (uint32_t i = 1; i < t->channels; i++) {
+		int err = -LIS_NOTFOUND;
+
+		for (uint32_t tries = 0; tries < 5000 && err == -LIS_NOTFOUND; tries++) {
+			err = netvsp_guest_open(&world->guest, i);
+			if (err)
+				usleep(1000);
+		}
+		assert_int_equal(err, 0);
+	}
+	spread_by_hash(world, t->channels);
+}
+
+static void destroy(void *arg)
+{
+	struct world *world = arg;
+
+	netvsp_destroy(world->netvsp, &world->call);
+}
+
+/* The card goes; then all else. */
+static void end(void **state, struct traffic *traffic, pthread_t *thread)
+{
+	struct world *world = *state;
+
+	io_loop_call_wait(world->bus_loop, destroy, world);
+	for (uint32_t i = 0; i < 10000 && !atomic_load(&world->called); i++)
+		usleep(500);
+	assert_int_equal(atomic_load(&world->called), 1);
+	world->netvsp = NULL;
+	if (thread) {
+		atomic_store(&traffic->stop, true);
+		assert_int_equal(pthread_join(*thread, NULL), 0);
+	}
+	if (traffic->problem)
+		fail_msg("%s; %u sent, %u answered, %u came", traffic->problem, traffic->sent,
+			 traffic->answered, traffic->came);
+	for (uint32_t i = NETVSP_GUEST_CHANNELS; i-- > 0;)
+		netvsp_guest_close(&world->guest, i);
+	io_loop_join(world->loop);
+	io_loop_join(world->bus_loop);
+	if (world->port.problem)
+		fail_msg("the port saw %s", world->port.problem);
+	world_teardown(state);
+}
+
+static void whoever_waits_is_woken(void **state)
+{
+	static const struct world_config configs[] = {
+		{ .ring_pages = 2, .receive_pages = 4, .channels_max = 1 },
+		{ .ring_pages = 2, .receive_pages = 64, .channels_max = 1 },
+		{ .ring_pages = 2, .receive_pages = 8, .channels_max = 3 },
+		{ .ring_pages = 9, .receive_pages = 16, .channels_max = 4 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct traffic traffic = { 0 };
+		pthread_t thread;
+
+		begin(state, &traffic, &configs[i]);
+		assert_int_equal(pthread_create(&thread, NULL, run_guest, &traffic), 0);
+		for (uint32_t n = 0; n < 200; n++) {
+			struct netvsp_status status;
+
+			netvsp_set_link(traffic.world->netvsp, n & 1);
+			usleep(300);
+			status = netvsp_status(traffic.world->netvsp);
+			assert_true(status.packets_received <= status.packets_sent);
+		}
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		end(state, &traffic, NULL);
+		assert_int_equal(traffic.came, FRAMES);
+	}
+}
+
+static void a_card_goes_under_load(void **state)
+{
+	const struct world_config config = { .ring_pages = 3, .receive_pages = 8, .channels_max = 3 };
+
+	for (uint32_t i = 0; i < 20; i++) {
+		struct traffic traffic = { .go_on = true };
+		pthread_t thread;
+
+		begin(state, &traffic, &config);
+		assert_int_equal(pthread_create(&thread, NULL, run_guest, &traffic), 0);
+		usleep(2000 + i * 500);
+		end(state, &traffic, &thread);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whoever_waits_is_woken),
+		cmocka_unit_test(a_card_goes_under_load),
+	};
+
+	return cmocka_run_group_tests_name("netvsp threads", tests, NULL, NULL);
+}
