@@ -26,6 +26,11 @@ static const struct command commands[] = {
 	  "  --topology S:C:T    sockets, cores for each, threads for each (default: like the host)\n"
 	  "  --drive PATH[,format=raw|vhd|vhdx][,ro][,direct][,controller=N][,lun=N]\n"
 	  "                      a disk; may be repeated; a comma in PATH is written ',,'\n"
+	  "  --nic user[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]...[,restrict]\n"
+	  "  --nic tap:NAME\n"
+	  "  --nic switch:NAME\n"
+	  "                      a network card, all with [,mac=M][,channels=N]; may be repeated. user\n"
+	  "                      needs no privileges; a forward without ADDRESS is for this machine only\n"
 	  "  --controllers N     SCSI controllers (default: as many as the drives need)\n"
 	  "  --console WHERE     stdio (default), none, log:FILE\n"
 	  "  --no-service NAME   do not offer heartbeat, shutdown or timesync; may be repeated\n"
@@ -43,7 +48,7 @@ static const struct command commands[] = {
 	{ "list", command_list, "list running virtual machines",
 	  "usage: lis list [--json]\n\nLists the virtual machines that run on this machine for this user.\n" },
 	{ "status", command_status, "show what a virtual machine does",
-	  "usage: lis status NAME [--json]\n\nShows state, devices, drives and services.\n" },
+	  "usage: lis status NAME [--json]\n\nShows state, devices, drives, network cards and services.\n" },
 	{ "shutdown", command_shutdown, "ask the guest to power off",
 	  "usage: lis shutdown NAME [--wait] [--timeout SECONDS] [--force] [--button]\n"
 	  "\n"

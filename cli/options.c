@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /* What users write on the command line, taken apart: see options.h. */
-#include "cli/options.h"
+#include "cli/options_private.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -17,9 +17,7 @@
 #define MEMORY_BYTES_MIN (32ull << 20)      /* [policy] no Linux comes up in less */
 #define MIB (1ull << 20)
 
-static int fail(char *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int fail(char *error, const char *format, ...)
+int options_fail(char *error, const char *format, ...)
 {
 	va_list args;
 
@@ -42,7 +40,7 @@ int options_parse_number(const char *what, const char *text, uint32_t min, uint3
 	errno = 0;
 	number = strtoull(text, NULL, 10);
 	if (!all_digits(text) || errno || number < min || number > max)
-		return fail(error, "%s '%s': give a number from %u to %u", what, text, min, max);
+		return options_fail(error, "%s '%s': give a number from %u to %u", what, text, min, max);
 	*out_number = (uint32_t)number;
 	return 0;
 }
@@ -69,12 +67,12 @@ int options_parse_size(const char *text, uint64_t *out_bytes, char *error)
 			goto malformed;
 	}
 	if (number > UINT64_MAX >> shift)
-		return fail(error, "size '%s': too large", text);
+		return options_fail(error, "size '%s': too large", text);
 	*out_bytes = (uint64_t)number << shift;
 	return 0;
 
 malformed:
-	return fail(error, "size '%s': write it like 512M or 2G", text);
+	return options_fail(error, "size '%s': write it like 512M or 2G", text);
 }
 
 int options_parse_version(const char *text, uint32_t *out_version, char *error)
@@ -97,13 +95,12 @@ int options_parse_version(const char *text, uint32_t *out_version, char *error)
 		strncat(known, i ? ", " : "", sizeof(known) - strlen(known) - 1);
 		strncat(known, name, sizeof(known) - strlen(known) - 1);
 	}
-	return fail(error, "VMBus version '%s': there are %s", text, known);
+	return options_fail(error, "VMBus version '%s': there are %s", text, known);
 }
 
 /* ---- drives ---- */
 
-/* Cuts the next item off a comma-separated list; ",," stands for a comma. NULL at the end. */
-static char *next_item(char **list)
+char *options_next_item(char **list)
 {
 	char *item = *list, *from = *list, *to = *list;
 
@@ -149,9 +146,9 @@ static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 				return 0;
 			}
 		}
-		return fail(error, "drive: format '%s': there are raw, vhd and vhdx", value);
+		return options_fail(error, "drive: format '%s': there are raw, vhd and vhdx", value);
 	}
-	return fail(error, "drive: '%s%s%s': there are format=, ro, direct, controller= and lun= "
+	return options_fail(error, "drive: '%s%s%s': there are format=, ro, direct, controller= and lun= "
 		    "(a comma in a path is written ',,')", item, value ? "=" : "", value ? value : "");
 }
 
@@ -162,21 +159,21 @@ int options_parse_drive(const char *text, struct vm_drive *out_drive, char *erro
 	int err = 0;
 
 	if (!copy) {
-		fail(error, "out of memory");
+		options_fail(error, "out of memory");
 		return -LIS_NOMEM;
 	}
-	item = next_item(&list);
+	item = options_next_item(&list);
 	if (!*item) {
-		err = fail(error, "drive '%s': it begins with the path of an image", text);
+		err = options_fail(error, "drive '%s': it begins with the path of an image", text);
 		goto free_copy;
 	}
 	drive.path = strdup(item);
 	if (!drive.path) {
-		fail(error, "out of memory");
+		options_fail(error, "out of memory");
 		err = -LIS_NOMEM;
 		goto free_copy;
 	}
-	while (!err && (item = next_item(&list)))
+	while (!err && (item = options_next_item(&list)))
 		err = parse_drive_item(item, &drive, error);
 	if (err)
 		free(drive.path);
@@ -192,10 +189,22 @@ static int add_drive(const char *text, struct vm_config *vm, char *error)
 	int err;
 
 	if (vm->drive_count == VM_DRIVES_MAX)
-		return fail(error, "more than %u drives", VM_DRIVES_MAX);
+		return options_fail(error, "more than %u drives", VM_DRIVES_MAX);
 	err = options_parse_drive(text, &vm->drives[vm->drive_count], error);
 	if (!err)
 		vm->drive_count++;
+	return err;
+}
+
+static int add_nic(const char *text, struct vm_config *vm, char *error)
+{
+	int err;
+
+	if (vm->nic_count == VM_NICS_MAX)
+		return options_fail(error, "more than %u network cards", VM_NICS_MAX);
+	err = options_parse_nic(text, &vm->nics[vm->nic_count], error);
+	if (!err)
+		vm->nic_count++;
 	return err;
 }
 
@@ -215,10 +224,10 @@ static int place_drives(struct vm_config *vm, char *error)
 		struct vm_drive *drive = &vm->drives[i];
 
 		if (drive->controller >= vm->controller_count)
-			return fail(error, "drive '%s': there is no controller %u, only %u of them",
+			return options_fail(error, "drive '%s': there is no controller %u, only %u of them",
 				    drive->path, drive->controller, vm->controller_count);
 		if (drive->lun != VM_LUN_ANY && !lun_is_free(vm, i, drive->controller, drive->lun))
-			return fail(error, "drive '%s': lun %u of controller %u is taken",
+			return options_fail(error, "drive '%s': lun %u of controller %u is taken",
 				    drive->path, drive->lun, drive->controller);
 	}
 	for (size_t i = 0; i < vm->drive_count; i++) {
@@ -228,7 +237,7 @@ static int place_drives(struct vm_config *vm, char *error)
 			if (lun_is_free(vm, vm->drive_count, drive->controller, lun))
 				drive->lun = lun;
 		if (drive->lun == VM_LUN_ANY)
-			return fail(error, "drive '%s': controller %u has %u drives already",
+			return options_fail(error, "drive '%s': controller %u has %u drives already",
 				    drive->path, drive->controller, VM_LUNS_MAX);
 	}
 	return 0;
@@ -268,7 +277,7 @@ static int parse_reaction(const char *option, const char *text, bool crash,
 		*out_reaction = reactions[i].reaction;
 		return 0;
 	}
-	return fail(error, "--%s '%s': there are %s", option, text,
+	return options_fail(error, "--%s '%s': there are %s", option, text,
 		    crash ? "stop, reset, pause and continue" : "reset and stop");
 }
 
@@ -282,7 +291,7 @@ static int parse_console(const char *text, struct run_options *options, char *er
 		options->console = CONSOLE_LOG;
 		options->console_path = text + 4;
 	} else {
-		return fail(error, "--console '%s': there are stdio, none and log:FILE", text);
+		return options_fail(error, "--console '%s': there are stdio, none and log:FILE", text);
 	}
 	return 0;
 }
@@ -294,7 +303,7 @@ static int parse_memory(const char *text, struct vm_config *vm, char *error)
 	if (err)
 		return err;
 	if (vm->memory_bytes < MEMORY_BYTES_MIN || vm->memory_bytes % MIB)
-		return fail(error, "--memory '%s': give whole MiB, at least %llu", text,
+		return options_fail(error, "--memory '%s': give whole MiB, at least %llu", text,
 			    MEMORY_BYTES_MIN / MIB);
 	return 0;
 }
@@ -307,7 +316,7 @@ static int parse_topology(const char *text, struct machine_topology *out_topolog
 
 	if (sscanf(text, "%3u:%3u:%3u%c", &sockets, &cores, &threads, &rest) != 3 || !sockets ||
 	    !cores || !threads)
-		return fail(error, "--topology '%s': write it like 1:2:1 (sockets:cores:threads)",
+		return options_fail(error, "--topology '%s': write it like 1:2:1 (sockets:cores:threads)",
 			    text);
 	*out_topology = (struct machine_topology){ sockets, cores, threads };
 	return 0;
@@ -318,7 +327,7 @@ static int parse_no_service(const char *text, struct vm_config *vm, char *error)
 	enum vm_service_id id = cli_vm_service_find(text);
 
 	if (id == VM_SERVICE_COUNT)
-		return fail(error, "--no-service '%s': there are heartbeat, shutdown and timesync",
+		return options_fail(error, "--no-service '%s': there are heartbeat, shutdown and timesync",
 			    text);
 	vm->service_off[id] = true;
 	return 0;
@@ -327,7 +336,7 @@ static int parse_no_service(const char *text, struct vm_config *vm, char *error)
 enum option_id {
 	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_TOPOLOGY, OPT_DRIVE,
 	OPT_CONTROLLERS, OPT_VMBUS_MAX, OPT_CONSOLE, OPT_NO_SERVICE, OPT_ON_CRASH, OPT_ON_REBOOT,
-	OPT_PAUSED,
+	OPT_PAUSED, OPT_NIC,
 };
 
 static const struct option long_options[] = {
@@ -338,6 +347,7 @@ static const struct option long_options[] = {
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "topology", required_argument, NULL, OPT_TOPOLOGY },
 	{ "drive", required_argument, NULL, OPT_DRIVE },
+	{ "nic", required_argument, NULL, OPT_NIC },
 	{ "controllers", required_argument, NULL, OPT_CONTROLLERS },
 	{ "vmbus-max", required_argument, NULL, OPT_VMBUS_MAX },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
@@ -372,6 +382,8 @@ static int take_option(int option, const char *value, struct run_options *option
 		return parse_topology(value, &vm->topology, error);
 	case OPT_DRIVE:
 		return add_drive(value, vm, error);
+	case OPT_NIC:
+		return add_nic(value, vm, error);
 	case OPT_CONTROLLERS:
 		return options_parse_number("--controllers", value, 1, VM_CONTROLLERS_MAX,
 					    &vm->controller_count, error);
@@ -395,15 +407,15 @@ static int take_option(int option, const char *value, struct run_options *option
 		options->help = true;
 		return 0;
 	}
-	return fail(error, "unknown option");
+	return options_fail(error, "unknown option");
 }
 
 /* What getopt found wrong with @argument. */
 static int bad_option(int option, const char *argument, char *error)
 {
 	if (option == ':')
-		return fail(error, "option '%s' needs a value", argument);
-	return fail(error, "unknown option '%s' (see `lis run --help`)", argument);
+		return options_fail(error, "option '%s' needs a value", argument);
+	return options_fail(error, "unknown option '%s' (see `lis run --help`)", argument);
 }
 
 static int finish_run(struct run_options *options, char *error)
@@ -413,11 +425,11 @@ static int finish_run(struct run_options *options, char *error)
 			   vm->topology.threads_per_core;
 
 	if (!vm->kernel_path)
-		return fail(error, "no kernel given: add --kernel FILE (a Linux bzImage)");
+		return options_fail(error, "no kernel given: add --kernel FILE (a Linux bzImage)");
 	if (product && !vm->cpus)
 		vm->cpus = product;
 	if (product && vm->cpus != product)
-		return fail(error, "--topology describes %u CPUs, --cpus %u", product, vm->cpus);
+		return options_fail(error, "--topology describes %u CPUs, --cpus %u", product, vm->cpus);
 	if (!vm->cpus)
 		vm->cpus = 1;
 	if (!vm->cmdline)
@@ -425,7 +437,7 @@ static int finish_run(struct run_options *options, char *error)
 	if (!vm->name) {
 		if (asprintf(&options->default_name, "lis-%d", (int)getpid()) < 0) {
 			options->default_name = NULL;
-			fail(error, "out of memory");
+			options_fail(error, "out of memory");
 			return -LIS_NOMEM;
 		}
 		vm->name = options->default_name;
@@ -457,7 +469,7 @@ int options_parse_run(int argc, char **argv, struct run_options *out_options, ch
 	if (optind < argc)
 		options->vm.name = argv[optind++];
 	if (optind < argc)
-		return fail(error, "'%s': one name is enough", argv[optind]);
+		return options_fail(error, "'%s': one name is enough", argv[optind]);
 	return finish_run(options, error);
 }
 
@@ -465,7 +477,10 @@ void options_free_run(struct run_options *options)
 {
 	for (size_t i = 0; i < options->vm.drive_count; i++)
 		free(options->vm.drives[i].path);
+	for (size_t i = 0; i < options->vm.nic_count; i++)
+		free(options->vm.nics[i].target);
 	free(options->default_name);
 	options->vm.drive_count = 0;
+	options->vm.nic_count = 0;
 	options->default_name = NULL;
 }

@@ -37,6 +37,17 @@ int options_parse_version(const char *text, uint32_t *out_version, char *error) 
  */
 int options_parse_drive(const char *text, struct vm_drive *out_drive, char *error) LIS_MUST_USE;
 
+/**
+ * options_parse_nic() - "user|tap:NAME|switch:NAME[,mac=M][,channels=N]", and for user
+ * "[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]..." and "[,restrict]".
+ * @text: as written
+ * @out_nic: filled on success only; target is allocated
+ * @error: OPTIONS_ERROR_BYTES
+ *
+ * Return: 0, -LIS_INVALID, -LIS_NOMEM.
+ */
+int options_parse_nic(const char *text, struct vm_nic *out_nic, char *error) LIS_MUST_USE;
+
 enum console_kind {
 	CONSOLE_STDIO,
 	CONSOLE_NONE,

@@ -137,6 +137,34 @@ static void print_drives(struct json_object *status)
 		print_drive(json_item(status, "drives", i));
 }
 
+static void print_nic(struct json_object *nic)
+{
+	char received[CELL_BYTES], sent[CELL_BYTES];
+	uint64_t dropped = json_number(nic, "receive_dropped") + json_number(nic, "send_dropped");
+
+	printf("%-14s %-10s %-18s %10" PRIu64 " %10s %10" PRIu64 " %10s  %s", json_text(nic, "name", "?"),
+	       !json_flag(nic, "link_up") ? "down" : json_flag(nic, "ready") ? "up" : "not in use",
+	       json_text(nic, "mac", "?"), json_number(nic, "packets_received"),
+	       size_text(json_number(nic, "received_bytes"), received),
+	       json_number(nic, "packets_sent"), size_text(json_number(nic, "sent_bytes"), sent),
+	       json_text(nic, "connection", "?"));
+	if (dropped)
+		printf(" (%" PRIu64 " dropped)", dropped);
+	printf("\n");
+}
+
+static void print_nics(struct json_object *status)
+{
+	size_t count = json_count(status, "nics");
+
+	if (!count)
+		return;
+	printf("\n%-14s %-10s %-18s %10s %10s %10s %10s  %s\n", "NIC", "LINK", "ADDRESS", "RECEIVED", "",
+	       "SENT", "", "CONNECTION");
+	for (size_t i = 0; i < count; i++)
+		print_nic(json_item(status, "nics", i));
+}
+
 /* What there is to say about a service beyond its state. */
 static void service_details(struct json_object *service, char *out, size_t bytes)
 {
@@ -247,6 +275,7 @@ int command_status(const struct command *command, int argc, char **argv)
 		print_head(status);
 		print_devices(status);
 		print_drives(status);
+		print_nics(status);
 		print_services(status);
 		print_crash(status);
 	}

@@ -2,8 +2,8 @@
 /*
  * A virtual machine with everything in it.
  *
- * Made in one order and taken apart in the reverse: name, disks, loops, machine, bus, controllers,
- * services, control socket. A reset takes the processors out, has the bus forget the guest (VSPs
+ * Made in one order and taken apart in the reverse: name, disks, network, loops, machine, bus,
+ * controllers, cards, services, control socket. A reset takes the processors out, has the bus forget the guest (VSPs
  * let go of its memory), resets the machine and starts it again.
  *
  * An end is decided once, by end_vm(); it stops the loop, and cli_vm_destroy() does the rest.
@@ -415,7 +415,7 @@ static void leaver_gone(struct io_call *call)
 	((struct vm_leaver *)call)->vm->leaving--;
 }
 
-static struct io_call *leave(struct vm *vm, struct vm_leaver *leaver)
+struct io_call *cli_vm_leave(struct vm *vm, struct vm_leaver *leaver)
 {
 	leaver->vm = vm;
 	leaver->gone.fn = leaver_gone;
@@ -478,6 +478,7 @@ static int make_bus(struct vm *vm, char *error)
 	if (err)
 		return fail(err, error, "VMBus", lis_error_text(err));
 	err = make_controllers(vm, error);
+	err = err ? err : cli_vm_nics_start(vm, error);
 	return err ? err : cli_vm_services_start(vm, error);
 }
 
@@ -525,6 +526,7 @@ int cli_vm_create(const struct vm_config *config, struct vm **out_vm, char *erro
 		     err == -LIS_DENIED ? loop_errors : lis_error_text(err));
 	err = err ? err : take_name(vm, error);
 	err = err ? err : open_images(vm, error);
+	err = err ? err : cli_vm_nics_open(vm, error);
 	err = err ? err : make_machine(vm, error);
 	err = err ? err : start_loops(vm, error);
 	err = err ? err : make_bus(vm, error);
@@ -559,8 +561,9 @@ static void leave_bus(struct vm *vm)
 	cli_vm_services_stop(vm);
 	for (uint32_t i = 0; i < vm->config->controller_count; i++)
 		if (vm->controllers[i])
-			storvsp_destroy(vm->controllers[i], leave(vm, &vm->controllers_leaver[i]));
-	control_server_destroy(vm->control, leave(vm, &vm->control_leaver));
+			storvsp_destroy(vm->controllers[i], cli_vm_leave(vm, &vm->controllers_leaver[i]));
+	cli_vm_nics_stop(vm);
+	control_server_destroy(vm->control, cli_vm_leave(vm, &vm->control_leaver));
 	while (vm->leaving)
 		io_loop_turn(vm->loop, true);
 }
@@ -581,6 +584,7 @@ void cli_vm_destroy(struct vm *vm)
 	for (size_t i = 0; i < vm->config->drive_count; i++)
 		scsi_disk_destroy(vm->disks[i]);
 	close_images(vm);
+	cli_vm_nics_close(vm);
 	for (size_t i = 0; i < vm->io_loop_count; i++)
 		io_loop_destroy(vm->io_loops[i]);
 	io_loop_destroy(vm->loop);

@@ -34,6 +34,36 @@ struct vm_drive {
 	uint32_t lun;
 };
 
+enum vm_nic_kind {
+	VM_NIC_USER,   /* user-mode NAT */
+	VM_NIC_TAP,
+	VM_NIC_SWITCH, /* with other VMs of this host */
+};
+
+#define VM_NICS_MAX 8u         /* as Hyper-V */
+#define VM_FORWARDS_MAX 32u    /* [policy] */
+#define VM_ADDRESS_BYTES 46    /* of an IP address as text */
+
+/* Connections to a port of the host go to one of the guest. */
+struct vm_forward {
+	bool udp;
+	char host_address[VM_ADDRESS_BYTES];
+	uint16_t host_port;
+	char guest_address[VM_ADDRESS_BYTES]; /* empty: the one that DHCP gives first */
+	uint16_t guest_port;
+};
+
+struct vm_nic {
+	enum vm_nic_kind kind;
+	char *target;       /* VM_NIC_TAP: interface; VM_NIC_SWITCH: its name */
+	bool has_mac;       /* else one is made from the VM's name and the card's number */
+	uint8_t mac[6];
+	uint32_t channels;  /* 0: as many as the guest has CPUs */
+	bool restricted;    /* VM_NIC_USER: the guest reaches forwards only */
+	struct vm_forward forwards[VM_FORWARDS_MAX];
+	size_t forward_count;
+};
+
 enum vm_service_id {
 	VM_SERVICE_HEARTBEAT,
 	VM_SERVICE_SHUTDOWN,
@@ -60,6 +90,8 @@ struct vm_config {
 	struct vm_drive drives[VM_DRIVES_MAX];
 	size_t drive_count;
 	uint32_t controller_count;
+	struct vm_nic nics[VM_NICS_MAX];
+	size_t nic_count;
 	uint32_t vmbus_version_max;  /* 0: newest */
 	bool service_off[VM_SERVICE_COUNT];
 	enum vm_reaction on_crash;

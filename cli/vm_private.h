@@ -6,6 +6,7 @@
 #include "cli/vm.h"
 #include "control/registry.h"
 #include "control/server.h"
+#include "network/netvsp.h"
 #include "services/heartbeat_host.h"
 #include "services/timesync_host.h"
 #include "storage/storvsp.h"
@@ -66,6 +67,8 @@ struct vm {
 	struct machine *machine;
 	struct vmbus_host *host;
 	struct storvsp *controllers[VM_CONTROLLERS_MAX];
+	struct net_port *ports[VM_NICS_MAX];
+	struct netvsp *nics[VM_NICS_MAX];
 
 	struct vm_service services[VM_SERVICE_COUNT];
 	struct heartbeat_host *heartbeat;
@@ -87,8 +90,26 @@ struct vm {
 	bool hold;            /* crashed and to be looked at: no reset before a resume */
 
 	size_t leaving;       /* what was told to go and has not gone yet */
-	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX], control_leaver;
+	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX], nics_leaver[VM_NICS_MAX];
+	struct vm_leaver control_leaver;
 };
+
+/** cli_vm_leave() - One more to wait for until it is gone. */
+struct io_call *cli_vm_leave(struct vm *vm, struct vm_leaver *leaver);
+
+/* ---- vm_nics.c ---- */
+
+/** cli_vm_nics_open() - Open what the cards are connected to. Return: 0 or the code of what failed. */
+int cli_vm_nics_open(struct vm *vm, char *error) LIS_MUST_USE;
+
+/** cli_vm_nics_start() - Offer the cards. Return: 0 or an error of the bus. */
+int cli_vm_nics_start(struct vm *vm, char *error) LIS_MUST_USE;
+
+/** cli_vm_nics_stop() - Rescind them; vm->leaving counts them. */
+void cli_vm_nics_stop(struct vm *vm);
+
+/** cli_vm_nics_close() - With the loops at rest. */
+void cli_vm_nics_close(struct vm *vm);
 
 /* ---- vm_services.c ---- */
 

@@ -126,6 +126,38 @@ static struct json_object *drive_json(struct vm *vm, size_t index)
 	return json;
 }
 
+/* ---- network cards ---- */
+
+static struct json_object *nic_json(struct vm *vm, size_t index)
+{
+	static const char *const kinds[] = { "user", "tap", "switch" };
+	struct netvsp_status status = netvsp_status(vm->nics[index]);
+	struct json_object *json = json_object_new_object();
+	char text[NET_PORT_LINE_BYTES];
+
+	snprintf(text, sizeof(text), "nic%zu", index);
+	add_text(json, "name", text);
+	add_text(json, "kind", kinds[vm->config->nics[index].kind]);
+	vm->ports[index]->ops->describe(vm->ports[index], text);
+	add_text(json, "connection", text);
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", status.mac[0], status.mac[1],
+		 status.mac[2], status.mac[3], status.mac[4], status.mac[5]);
+	add_text(json, "mac", text);
+	add_version(json, "version", status.version >> 16, status.version & 0xffff);
+	add_bool(json, "link_up", status.link_up);
+	add_bool(json, "ready", status.ready);
+	add_number(json, "mtu_bytes", status.mtu);
+	add_number(json, "channels_open", status.channels_open);
+	add_number(json, "packets_received", status.packets_received);
+	add_number(json, "received_bytes", status.bytes_received);
+	add_number(json, "packets_sent", status.packets_sent);
+	add_number(json, "sent_bytes", status.bytes_sent);
+	add_number(json, "receive_dropped", status.receive_dropped);
+	add_number(json, "send_dropped", status.send_dropped);
+	add_number(json, "send_invalid", status.send_invalid);
+	return json;
+}
+
 /* ---- services ---- */
 
 static void add_ic(struct json_object *json, const struct ic_host_status *ic)
@@ -321,6 +353,10 @@ struct json_object *cli_vm_status_json(struct vm *vm)
 	for (size_t i = 0; i < vm->config->drive_count; i++)
 		json_object_array_add(list, drive_json(vm, i));
 	json_object_object_add(json, "drives", list);
+	list = json_object_new_array();
+	for (size_t i = 0; i < vm->config->nic_count; i++)
+		json_object_array_add(list, nic_json(vm, i));
+	json_object_object_add(json, "nics", list);
 	list = json_object_new_array();
 	for (unsigned id = 0; id < VM_SERVICE_COUNT; id++)
 		json_object_array_add(list, service_json(vm, (enum vm_service_id)id));

@@ -161,6 +161,86 @@ static int free_options(void **state)
 	return 0;
 }
 
+static void a_card_is_a_connection_and_options(void **state)
+{
+	static const uint8_t mac[] = { 0x00, 0x15, 0x5d, 0xaB, 0x02, 0xff };
+	struct vm_nic nic;
+
+	assert_int_equal(options_parse_nic("user", &nic, error), 0);
+	assert_int_equal(nic.kind, VM_NIC_USER);
+	assert_false(nic.has_mac);
+	assert_int_equal(nic.forward_count, 0);
+	assert_int_equal(options_parse_nic("tap:lis0,channels=4", &nic, error), 0);
+	assert_int_equal(nic.kind, VM_NIC_TAP);
+	assert_string_equal(nic.target, "lis0");
+	assert_int_equal(nic.channels, 4);
+	free(nic.target);
+	assert_int_equal(options_parse_nic("switch:lab,mac=00:15:5d:AB:02:ff", &nic, error), 0);
+	assert_int_equal(nic.kind, VM_NIC_SWITCH);
+	assert_string_equal(nic.target, "lab");
+	assert_true(nic.has_mac);
+	assert_memory_equal(nic.mac, mac, sizeof(mac));
+	free(nic.target);
+}
+
+static void forwards_have_addresses_or_not(void **state)
+{
+	struct vm_nic nic;
+
+	assert_int_equal(options_parse_nic("user,restrict,hostfwd=tcp:2222:22,"
+					   "hostfwd=udp:0.0.0.0:53:10.0.2.15:5353,hostfwd=tcp:[::1]:80:[fec0::2]:81,"
+					   "hostfwd=tcp:1:10.0.2.16:2", &nic, error), 0);
+	assert_true(nic.restricted);
+	assert_int_equal(nic.forward_count, 4);
+	assert_false(nic.forwards[0].udp);
+	assert_string_equal(nic.forwards[0].host_address, "127.0.0.1");
+	assert_int_equal(nic.forwards[0].host_port, 2222);
+	assert_string_equal(nic.forwards[0].guest_address, "");
+	assert_int_equal(nic.forwards[0].guest_port, 22);
+	assert_true(nic.forwards[1].udp);
+	assert_string_equal(nic.forwards[1].host_address, "0.0.0.0");
+	assert_string_equal(nic.forwards[1].guest_address, "10.0.2.15");
+	assert_int_equal(nic.forwards[1].guest_port, 5353);
+	assert_string_equal(nic.forwards[2].host_address, "::1");
+	assert_string_equal(nic.forwards[2].guest_address, "fec0::2");
+	assert_int_equal(nic.forwards[2].guest_port, 81);
+	assert_string_equal(nic.forwards[3].host_address, "127.0.0.1");
+	assert_string_equal(nic.forwards[3].guest_address, "10.0.2.16");
+}
+
+static void a_wrong_card_is_refused_with_what_there_is(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{ "", "user, tap:NAME or switch:NAME" },
+		{ "users", "user, tap:NAME or switch:NAME" },
+		{ "tap:", "a name of up to 15 characters" },
+		{ "tap:sixteen-letters-", "a name of up to 15 characters" },
+		{ "switch:a/b", "a name of up to 32 characters" },
+		{ "user,mac=00:15:5d:01:02", "write it like" },
+		{ "user,mac=00:15:5d:01:02:0g", "write it like" },
+		{ "user,mac=01:15:5d:01:02:03", "multicast" },
+		{ "user,channels=0", "from 1 to 64" },
+		{ "user,vlan", "there are mac=, channels=, hostfwd= and restrict" },
+		{ "tap:a,restrict", "there are mac=, channels=" },
+		{ "user,hostfwd=icmp:1:2", "hostfwd=tcp:2222:22" },
+		{ "user,hostfwd=tcp:22", "from 1 to 65535" },
+		{ "user,hostfwd=tcp:70000:22", "70000" },
+		{ "user,hostfwd=tcp:1.2.3:22:22", "'1.2.3' is no address" },
+		{ "user,hostfwd=tcp:[::1]22:22", "':' and a port follow" },
+		{ "user,hostfwd=tcp:1:2:3", "'3' is too much" },
+	};
+	struct vm_nic nic;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (options_parse_nic(bad[i].text, &nic, error) != -LIS_INVALID)
+			fail_msg("taken: '%s'", bad[i].text);
+		if (!strstr(error, bad[i].says))
+			fail_msg("'%s': %s", bad[i].text, error);
+	}
+}
+
 static void a_kernel_is_all_it_takes(void **state)
 {
 	assert_int_equal(run("--kernel k"), 0);
@@ -363,6 +443,9 @@ int main(void)
 		cmocka_unit_test(a_drive_is_a_path_and_options),
 		cmocka_unit_test(a_comma_in_a_path_is_doubled),
 		cmocka_unit_test(a_wrong_drive_is_refused_with_what_there_is),
+		cmocka_unit_test(a_card_is_a_connection_and_options),
+		cmocka_unit_test(forwards_have_addresses_or_not),
+		cmocka_unit_test(a_wrong_card_is_refused_with_what_there_is),
 		RUN(a_kernel_is_all_it_takes),
 		RUN(every_option_arrives),
 		RUN(the_name_may_stand_anywhere),

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* A network card as users write it on the command line: see options.h. */
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/options_private.h"
+#include "network/backends/switch.h"
+#include "network/netvsp.h"
+
+/* [policy] Forwards are for this machine only, unless an address is given. */
+#define HOST_ADDRESS_DEFAULT "127.0.0.1"
+
+static int parse_mac(const char *text, struct vm_nic *nic, char *error)
+{
+	unsigned bytes[NET_MAC_BYTES];
+	char rest;
+
+	if (strlen(text) != 17 ||
+	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+		   &bytes[4], &bytes[5], &rest) != 6)
+		return options_fail(error, "nic: mac '%s': write it like 00:15:5d:01:02:03", text);
+	for (size_t i = 0; i < NET_MAC_BYTES; i++)
+		nic->mac[i] = (uint8_t)bytes[i];
+	if (nic->mac[0] & 1)
+		return options_fail(error, "nic: mac '%s': that is a multicast address", text);
+	nic->has_mac = true;
+	return 0;
+}
+
+/* Cuts "ADDRESS:" or "[ADDRESS]:" off, if it is there. */
+static int take_address(char **at, char out_address[VM_ADDRESS_BYTES], char *error)
+{
+	uint8_t parsed[16];
+	char *address = *at, *end;
+	bool brackets = *address == '[';
+
+	end = strchr(address, brackets ? ']' : ':');
+	if (!end || (!brackets && !memchr(address, '.', (size_t)(end - address))))
+		return 0;
+	*end = 0;
+	*at = end + 1;
+	address += brackets;
+	if (brackets && *(*at)++ != ':')
+		return options_fail(error, "nic: hostfwd: ':' and a port follow '[%s]'", address);
+	if (strlen(address) >= VM_ADDRESS_BYTES ||
+	    inet_pton(brackets ? AF_INET6 : AF_INET, address, parsed) != 1)
+		return options_fail(error, "nic: hostfwd: '%s' is no address", address);
+	strcpy(out_address, address);
+	return 0;
+}
+
+static int take_port(char **at, uint16_t *out_port, char *error)
+{
+	char *port = *at, *end = strchr(port, ':');
+	uint32_t number;
+	int err;
+
+	*at = end ? end + 1 : port + strlen(port);
+	if (end)
+		*end = 0;
+	err = options_parse_number("nic: hostfwd: port", port, 1, UINT16_MAX, &number, error);
+	if (!err)
+		*out_port = (uint16_t)number;
+	return err;
+}
+
+/* "tcp:[ADDRESS:]PORT:[ADDRESS:]PORT" */
+static int parse_forward(char *text, struct vm_nic *nic, char *error)
+{
+	struct vm_forward forward = { .host_address = HOST_ADDRESS_DEFAULT };
+	char *at = text;
+	int err;
+
+	if (nic->forward_count == VM_FORWARDS_MAX)
+		return options_fail(error, "nic: more than %u forwards", VM_FORWARDS_MAX);
+	if (strncmp(at, "tcp:", 4) && strncmp(at, "udp:", 4))
+		return options_fail(error, "nic: hostfwd=%s: write it like hostfwd=tcp:2222:22", text);
+	forward.udp = *at == 'u';
+	at += 4;
+	err = take_address(&at, forward.host_address, error);
+	err = err ? err : take_port(&at, &forward.host_port, error);
+	err = err ? err : take_address(&at, forward.guest_address, error);
+	err = err ? err : take_port(&at, &forward.guest_port, error);
+	if (!err && *at)
+		err = options_fail(error, "nic: hostfwd: '%s' is too much", at);
+	if (!err)
+		nic->forwards[nic->forward_count++] = forward;
+	return err;
+}
+
+static int parse_item(char *item, struct vm_nic *nic, char *error)
+{
+	char *value = strchr(item, '=');
+	bool user = nic->kind == VM_NIC_USER;
+
+	if (value)
+		*value++ = 0;
+	if (strcmp(item, "mac") == 0 && value)
+		return parse_mac(value, nic, error);
+	if (strcmp(item, "channels") == 0 && value)
+		return options_parse_number("nic: channels", value, 1, NETVSP_CHANNELS_MAX,
+					    &nic->channels, error);
+	if (user && strcmp(item, "hostfwd") == 0 && value)
+		return parse_forward(value, nic, error);
+	if (user && strcmp(item, "restrict") == 0 && !value) {
+		nic->restricted = true;
+		return 0;
+	}
+	return options_fail(error, "nic: '%s%s%s': there are mac=, channels=%s", item, value ? "=" : "",
+			    value ? value : "", user ? ", hostfwd= and restrict" : "");
+}
+
+static int parse_kind(const char *text, struct vm_nic *nic, char *error)
+{
+	static const char *const prefixes[] = { [VM_NIC_TAP] = "tap:", [VM_NIC_SWITCH] = "switch:" };
+	static const size_t bytes_max[] = { [VM_NIC_TAP] = IFNAMSIZ - 1,
+					    [VM_NIC_SWITCH] = SWITCH_NAME_BYTES_MAX };
+
+	if (strcmp(text, "user") == 0) {
+		nic->kind = VM_NIC_USER;
+		return 0;
+	}
+	for (size_t kind = VM_NIC_TAP; kind <= VM_NIC_SWITCH; kind++) {
+		const char *target = text + strlen(prefixes[kind]);
+
+		if (strncmp(text, prefixes[kind], strlen(prefixes[kind])))
+			continue;
+		if (!*target || strchr(target, '/') || strlen(target) > bytes_max[kind])
+			return options_fail(error, "nic '%s': a name of up to %zu characters follows '%s'",
+					    text, bytes_max[kind], prefixes[kind]);
+		nic->kind = (enum vm_nic_kind)kind;
+		nic->target = strdup(target);
+		if (nic->target)
+			return 0;
+		options_fail(error, "out of memory");
+		return -LIS_NOMEM;
+	}
+	return options_fail(error, "nic '%s': it begins with user, tap:NAME or switch:NAME", text);
+}
+
+int options_parse_nic(const char *text, struct vm_nic *out_nic, char *error)
+{
+	char *copy = strdup(text), *list = copy, *item;
+	struct vm_nic nic = { 0 };
+	int err;
+
+	if (!copy) {
+		options_fail(error, "out of memory");
+		return -LIS_NOMEM;
+	}
+	err = parse_kind(options_next_item(&list), &nic, error);
+	while (!err && (item = options_next_item(&list)))
+		err = parse_item(item, &nic, error);
+	if (err)
+		free(nic.target);
+	else
+		*out_nic = nic;
+	free(copy);
+	return err;
+}
