@@ -21,8 +21,8 @@ online=$(grep -c ^processor /proc/cpuinfo)
 timers=$(grep -c 'Hyper-V clockevent' /proc/timer_list)
 [ "$timers" -ge "$CPUS" ] || fail "$timers Hyper-V clock events for $CPUS CPUs"
 
-# The driver asks for one sub-channel for each further CPU, up to one for four.
-want=$(((CPUS + 3) / 4))
+# The driver asks for a channel for each CPU.
+want=$CPUS
 controllers=0
 for device in /sys/bus/vmbus/devices/*; do
 	[ "$(cat "$device/class_id")" = '{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}' ] || continue
