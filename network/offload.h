@@ -60,7 +60,7 @@ uint32_t net_sum(const void *memory, size_t bytes, uint32_t sum, bool odd);
 bool net_sum_iov(const struct iovec *iov, size_t iov_count, size_t offset, size_t bytes,
 		 uint32_t sum, uint32_t *out_sum);
 
-/** net_sum_fold() - The sum as it stands in a header, not inverted. */
+/** net_sum_fold() - The sum as it stands in a header, in its bytes' order, not inverted: to be copied there. */
 uint16_t net_sum_fold(uint32_t sum);
 
 /**
