@@ -99,7 +99,7 @@ int cli_vm_nics_open(struct vm *vm, char *error)
 		int err = open_nic(vm, &vm->config->nics[i], &vm->ports[i], why);
 
 		if (err) {
-			snprintf(error, VM_ERROR_BYTES, "nic%zu: %s", i, why);
+			snprintf(error, VM_ERROR_BYTES, "nic%u: %s", (unsigned)i, why);
 			return err;
 		}
 	}
@@ -128,7 +128,7 @@ int cli_vm_nics_start(struct vm *vm, char *error)
 		};
 		int err;
 
-		snprintf(name, sizeof(name), "nic%zu", i);
+		snprintf(name, sizeof(name), "nic%u", (unsigned)i);
 		if (nic->has_mac)
 			memcpy(config.mac, nic->mac, NET_MAC_BYTES);
 		else
