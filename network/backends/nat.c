@@ -40,7 +40,7 @@
 /* [policy] libslirp's clock stands between cycles; connections of UDP are given up after 10 s and
  * more. */
 #define STALE_NS 100000000u
-/* [policy] Messages of libslirp about the guest that are shown. */
+/* [policy] Messages about the guest and its sockets that are shown. */
 #define COMPLAINTS_MAX 3u
 #define BITS_PER_SECOND 10000000000u /* [policy] for show */
 
@@ -212,7 +212,9 @@ static void watch_arm(struct nat *nat, int fd, struct watch *watch, uint32_t eve
 		return;
 	watch->armed = events;
 	if (epoll_ctl(nat->epoll_fd, op, fd, &event) && events) {
-		os_log(OS_LOG_ERROR, "user network: watching a socket failed: %s", strerror(errno));
+		if (nat->complaints++ < COMPLAINTS_MAX)
+			os_log(OS_LOG_ERROR, "user network: watching a socket failed: %s",
+			       strerror(errno));
 		watch->armed = 0;
 	}
 	if (watch->armed && !watch->listed) {
@@ -640,6 +642,7 @@ static struct nat *nat_alloc(void)
 		return NULL;
 	}
 	nat->port.ops = &nat_ops;
+	/* In IPv6 libslirp takes no packet that is longer than the MTU. */
 	nat->port.can_send = NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4;
 	nat->port.can_receive = NET_CAN_CHECKSUM;
 	nat->port.mtu_max = 65521;

@@ -456,7 +456,6 @@ int switch_send(struct switch_port *port, const struct net_frame *frame)
 
 void switch_flush(struct switch_port *port)
 {
-	for (uint32_t i = port->peer_count; i-- > 0 && port->batches;) {
+	for (uint32_t i = port->peer_count; i-- > 0 && port->batches;)
 		peer_flush(port->peers[i]);
-	}
 }

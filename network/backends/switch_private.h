@@ -73,7 +73,7 @@ struct switch_port {
 	struct net_frame frame;
 	struct iovec frame_iov, segment_iov[2];
 	struct net_segmenter segmenter;
-	uint8_t datagram[SWITCH_DATAGRAM_BYTES_MAX + 1];
+	uint8_t datagram[SWITCH_DATAGRAM_BYTES_MAX];
 };
 
 /* ---- switch_peers.c ---- */

@@ -235,6 +235,69 @@ uint64_t dropped_received(void)
 	return atomic_load(&nat_world.port->counters.receive_dropped);
 }
 
+/* ---- simulated time: nothing comes of itself ---- */
+
+uint64_t nat_now_ns;
+static struct io_loop *real_loop;
+
+void begin_simulated(void)
+{
+	real_loop = nat_world.loop;
+	nat_world.loop = simulated_loop(&nat_now_ns);
+	nat_begin(NULL);
+	settle(nat_world.loop);
+	user_drain(&nat_world.user);
+}
+
+void end_simulated(void)
+{
+	nat_end();
+	io_loop_destroy(nat_world.loop);
+	nat_world.loop = real_loop;
+}
+
+void send_ping(uint32_t bytes, uint32_t number)
+{
+	uint8_t *icmp = guest_frame + transport_at(false);
+
+	memset(icmp, 0, 8);
+	icmp[0] = 8;
+	put16(icmp + 6, number);
+	memcpy(icmp + 8, bulk() + number, bytes - 8);
+	send_frame(put_ip(&guest4, &router4, PROTOCOL_ICMP, bytes, false), NULL);
+}
+
+void wait_pong(uint32_t bytes, uint32_t number)
+{
+	const uint8_t *icmp = wait_ip(false, PROTOCOL_ICMP);
+
+	assert_int_equal(nat_world.user.bytes, transport_at(false) + bytes);
+	assert_int_equal(icmp[0], 0);
+	assert_int_equal(get16(icmp + 6), number);
+	assert_int_equal(slow_sum(icmp, bytes), 0);
+	assert_memory_equal(icmp + 8, bulk() + number, bytes - 8);
+}
+
+uint32_t dhcp_request(uint8_t type)
+{
+	const struct address nobody = { .ipv6 = false }, all = { .bytes = { 255, 255, 255, 255 } };
+	uint8_t *udp = guest_frame + transport_at(false), *dhcp = udp + 8;
+
+	memset(udp, 0, 8 + 300);
+	put16(udp, 68);
+	put16(udp + 2, 67);
+	put16(udp + 4, 308);
+	dhcp[0] = 1;
+	dhcp[1] = 1;
+	dhcp[2] = 6;
+	put32(dhcp + 4, 0x12345678);
+	memcpy(dhcp + 28, guest_mac, 6);
+	put32(dhcp + 236, 0x63825363);
+	memcpy(dhcp + 240, (const uint8_t[]){ 53, 1, type, 50, 4, 10, 0, 2, 15, 255 }, 10);
+	memcpy(nat_world.router_mac, broadcast_mac, 6);
+	return put_ip(&nobody, &all, PROTOCOL_UDP, 308, false);
+}
+
 /* ---- sockets of the host ---- */
 
 int host_socket(int type, bool ipv6, uint16_t *out_port)

@@ -52,6 +52,11 @@ int nat_close_loop(void **state);
 void nat_begin(const struct nat_config *config);
 void nat_end(void);
 
+/** begin_simulated() - The same on a loop whose time is nat_now_ns: nothing comes of itself. */
+void begin_simulated(void);
+void end_simulated(void);
+extern uint64_t nat_now_ns;
+
 /** learn_router() - Ask for the router's address by ARP, which tells it ours as well. */
 void learn_router(void);
 
@@ -90,6 +95,13 @@ const uint8_t *got(void);
 /** wait_ip() - The next packet of a protocol. Return: its transport. */
 const uint8_t *wait_ip(bool ipv6, uint8_t protocol);
 
+/** dhcp_request() - Of a type, in guest_frame. Return: its length. */
+uint32_t dhcp_request(uint8_t type);
+
+/** send_ping() - To the router; @bytes with ICMP's header. wait_pong() - Its answer. */
+void send_ping(uint32_t bytes, uint32_t number);
+void wait_pong(uint32_t bytes, uint32_t number);
+
 /* ---- sockets of the host ---- */
 
 /** host_socket() - On loopback, any port; -1 where there is no IPv6. */
@@ -107,7 +119,7 @@ struct tcp {
 	struct address guest, host;
 	uint16_t guest_port, host_port;
 	uint32_t sequence, acknowledged; /* next to send, next to come */
-	uint32_t window;                 /* of the other side */
+	uint32_t window;		 /* of the other side */
 	/* Of the last segment received. */
 	uint8_t flags;
 	const uint8_t *data;

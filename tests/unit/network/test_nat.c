@@ -32,26 +32,6 @@ static void arp_finds_the_router_and_the_name_server_and_nobody_else(void **stat
 	nat_end();
 }
 
-static uint32_t dhcp_request(uint8_t type)
-{
-	const struct address nobody = { .ipv6 = false }, all = { .bytes = { 255, 255, 255, 255 } };
-	uint8_t *udp = guest_frame + transport_at(false), *dhcp = udp + 8;
-
-	memset(udp, 0, 8 + 300);
-	put16(udp, 68);
-	put16(udp + 2, 67);
-	put16(udp + 4, 308);
-	dhcp[0] = 1;
-	dhcp[1] = 1;
-	dhcp[2] = 6;
-	put32(dhcp + 4, 0x12345678);
-	memcpy(dhcp + 28, guest_mac, 6);
-	put32(dhcp + 236, 0x63825363);
-	memcpy(dhcp + 240, (const uint8_t[]){ 53, 1, type, 50, 4, 10, 0, 2, 15, 255 }, 10);
-	memcpy(nat_world.router_mac, broadcast_mac, 6);
-	return put_ip(&nobody, &all, PROTOCOL_UDP, 308, false);
-}
-
 static const uint8_t *dhcp_option(const uint8_t *dhcp, uint8_t option)
 {
 	for (const uint8_t *at = dhcp + 240; *at != 255; at += *at ? 2 + at[1] : 1) {
@@ -107,28 +87,6 @@ static void another_network_is_what_dhcp_tells(void **state)
 	nat_world.port->ops->describe(nat_world.port, line);
 	assert_string_equal(line, "user, 192.168.77.0/26, fec0::/64");
 	nat_end();
-}
-
-static void send_ping(uint32_t bytes, uint32_t number)
-{
-	uint8_t *icmp = guest_frame + transport_at(false);
-
-	memset(icmp, 0, 8);
-	icmp[0] = 8;
-	put16(icmp + 6, number);
-	memcpy(icmp + 8, bulk() + number, bytes - 8);
-	send_frame(put_ip(&guest4, &router4, PROTOCOL_ICMP, bytes, false), NULL);
-}
-
-static void wait_pong(uint32_t bytes, uint32_t number)
-{
-	const uint8_t *icmp = wait_ip(false, PROTOCOL_ICMP);
-
-	assert_int_equal(nat_world.user.bytes, transport_at(false) + bytes);
-	assert_int_equal(icmp[0], 0);
-	assert_int_equal(get16(icmp + 6), number);
-	assert_int_equal(slow_sum(icmp, bytes), 0);
-	assert_memory_equal(icmp + 8, bulk() + number, bytes - 8);
 }
 
 static void the_router_answers_a_ping(void **state)
@@ -225,6 +183,30 @@ static void ipv4_tcp_reaches_the_hosts_loopback_and_ends_well(void **state)
 static void ipv6_tcp_reaches_the_hosts_loopback_and_ends_well(void **state)
 {
 	tcp_reaches_the_hosts_loopback_and_ends_well(true);
+}
+
+static void a_connection_takes_the_place_of_one_that_just_ended(void **state)
+{
+	struct tcp first, second;
+	uint16_t port;
+	int listener = host_socket(SOCK_STREAM, false, &port), fd, first_fd;
+	uint8_t byte;
+
+	begin_simulated();
+	first = tcp_connect(&guest4, &router4, port);
+	first_fd = accept_host(listener);
+	settle(nat_world.loop);
+	user_drain(&nat_world.user);
+	/* Before anything else: the second gets the first one's descriptor. */
+	tcp_send(&first, TCP_RST, NULL, 0, 0);
+	second = tcp_connect(&guest4, &router4, port);
+	fd = accept_host(listener);
+	tcp_send(&second, TCP_ACK | TCP_PSH, "x", 1, 0);
+	assert_int_equal(read_host(fd, &byte, 1), 1);
+	close(fd);
+	close(first_fd);
+	close(listener);
+	end_simulated();
 }
 
 static void much_data_goes_both_ways_unchanged(void **state)
@@ -464,10 +446,10 @@ static void configs_that_cannot_be_are_errors_in_words(void **state)
 {
 	static const char *const bad_ipv4[] = { "10.0.2.0",  "10.0.2.0/28", "10.0.2.0/7",
 						"10.0.2/24", "127.0.0.0/8", "224.0.0.0/24",
-						"0.0.0.0/8", "x/24",        "10.0.2.0/24x",
+						"0.0.0.0/8", "x/24",	    "10.0.2.0/24x",
 						"fec0::/64", "10.0.2.0/" };
 	static const char *const bad_ipv6[] = { "fec0::",    "fec0::/63", "fe80::/64",
-						"ff00::/64", "::/64",     "10.0.2.0/24" };
+						"ff00::/64", "::/64",	  "10.0.2.0/24" };
 
 	for (size_t i = 0; i < sizeof(bad_ipv4) / sizeof(*bad_ipv4); i++)
 		expect_error(&(struct nat_config){ .ipv4 = bad_ipv4[i] }, -LIS_INVALID,
@@ -511,325 +493,6 @@ static void a_restricted_guest_reaches_nobody(void **state)
 	nat_end();
 }
 
-/* ---- room ---- */
-
-static void frames_that_nobody_takes_are_dropped_at_last(void **state)
-{
-	unsigned taken;
-
-	nat_begin(NULL);
-	user_drain(&nat_world.user);
-	for (int i = 0; i < 1500; i++)
-		send_ping(100, (uint32_t)i);
-	assert_int_equal(dropped_received(), 1500 - 1024);
-	for (uint32_t i = 0; i < 1024; i++)
-		wait_pong(100, i);
-	taken = user_drain(&nat_world.user);
-	assert_int_equal(taken, 0);
-	/* And there is room again. */
-	send_ping(100, 3);
-	wait_pong(100, 3);
-	nat_end();
-}
-
-static void bytes_that_nobody_takes_are_bounded_too(void **state)
-{
-	struct nat_config config = { .mtu = 65521 };
-	uint32_t kept;
-
-	nat_begin(&config);
-	for (uint32_t round = 0; round < 6; round++) {
-		uint64_t dropped = dropped_received();
-		uint32_t bytes = 59000 + round * 777;
-
-		user_drain(&nat_world.user);
-		for (uint32_t i = 0; i < 60; i++)
-			send_ping(bytes, i);
-		kept = 60 - (uint32_t)(dropped_received() - dropped);
-		assert_in_range(kept, (2 << 20) / 65536 - 1, (2 << 20) / bytes);
-		for (uint32_t i = 0; i < kept; i++)
-			wait_pong(bytes, i);
-	}
-	nat_end();
-}
-
-static void a_frame_longer_than_the_room_is_dropped_and_counted(void **state)
-{
-	nat_begin(NULL);
-	user_drain(&nat_world.user);
-	send_ping(1000, 1);
-	send_ping(500, 2);
-	assert_int_equal(user_take(&nat_world.user, 1000), 0);
-	assert_int_equal(nat_world.user.bytes, 534);
-	assert_int_equal(dropped_received(), 1);
-	nat_end();
-}
-
-static void the_host_is_not_read_while_frames_wait(void **state)
-{
-	struct sockaddr_in sender;
-	socklen_t sender_bytes = sizeof(sender);
-	uint8_t *udp = guest_frame + transport_at(false), buffer[100] = { 0 };
-	uint32_t sent = 0, taken = 0;
-	uint16_t port;
-	int fd = host_socket(SOCK_DGRAM, false, &port);
-
-	nat_begin(NULL);
-	put16(udp, 5000);
-	put16(udp + 2, port);
-	put16(udp + 4, 8 + 1);
-	send_frame(put_ip(&guest4, &router4, PROTOCOL_UDP, 8 + 1, false), NULL);
-	turn_until(nat_world.loop, readable, &fd);
-	assert_true(recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&sender,
-			     &sender_bytes) > 0);
-	/* More than the queue takes; what the kernel has no room for is lost at its end. */
-	for (int round = 0; round < 60; round++) {
-		for (int i = 0; i < 30; i++) {
-			put32(buffer, sent);
-			sent += sendto(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&sender,
-				       sender_bytes) > 0;
-		}
-		settle(nat_world.loop);
-	}
-	assert_true(sent > 1500);
-	assert_int_equal(dropped_received(), 0);
-	while (taken < 700) {
-		assert_int_equal(get32(wait_ip(false, PROTOCOL_UDP) + 8), taken);
-		taken++;
-	}
-	close(fd);
-	nat_end();
-}
-
-static void a_guest_cannot_use_up_the_descriptors(void **state)
-{
-	struct rlimit before, little;
-	struct tcp first;
-	int listener, fd, full = 0;
-	uint16_t port;
-	uint8_t byte;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	little = before;
-	little.rlim_cur = 80;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &little), 0);
-	listener = host_socket(SOCK_STREAM, false, &port);
-	nat_begin(NULL);
-	first = tcp_connect(&guest4, &router4, port);
-	fd = accept_host(listener);
-	for (uint16_t i = 0; i < 200; i++) {
-		uint8_t *transport = guest_frame + transport_at(false);
-
-		memset(transport, 0, 20);
-		put16(transport, 2000u + i);
-		put16(transport + 2, port);
-		transport[12] = 0x50;
-		transport[13] = TCP_SYN;
-		full += user_send(&nat_world.user, guest_frame,
-				  put_ip(&guest4, &router4, PROTOCOL_TCP, 20, false), 100,
-				  NULL) == -LIS_FULL;
-	}
-	assert_int_equal(full, 200 - (40 - 1));
-	assert_int_equal(atomic_load(&nat_world.port->counters.send_dropped), full);
-	/* Who is connected is served. */
-	tcp_send(&first, TCP_ACK | TCP_PSH, "x", 1, 0);
-	assert_int_equal(read_host(fd, &byte, 1), 1);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-	close(fd);
-	close(listener);
-	nat_end();
-}
-
-/* ---- time ---- */
-
-static uint64_t now_ns;
-static struct io_loop *real_loop;
-
-static void begin_simulated(void)
-{
-	real_loop = nat_world.loop;
-	nat_world.loop = simulated_loop(&now_ns);
-	nat_begin(NULL);
-	settle(nat_world.loop);
-	user_drain(&nat_world.user);
-}
-
-static void end_simulated(void)
-{
-	nat_end();
-	io_loop_destroy(nat_world.loop);
-	nat_world.loop = real_loop;
-}
-
-static void what_is_not_acknowledged_is_sent_again_in_time(void **state)
-{
-	uint16_t port;
-	int listener = host_socket(SOCK_STREAM, false, &port), fd;
-	struct tcp tcp;
-
-	begin_simulated();
-	tcp = tcp_connect(&guest4, &router4, port);
-	fd = accept_host(listener);
-	assert_int_equal(send(fd, "again", 5, 0), 5);
-	for (int i = 0; i < 3; i++) {
-		do
-			tcp_wait(&tcp);
-		while (!tcp.bytes);
-		assert_memory_equal(tcp.data, "again", 5);
-		user_drain(&nat_world.user);
-		settle(nat_world.loop);
-		assert_int_equal(user_drain(&nat_world.user), 0); /* it takes time */
-		pass_time(nat_world.loop, &now_ns, 20000, 100);
-	}
-	close(fd);
-	close(listener);
-	end_simulated();
-}
-
-static void a_router_advertises_itself_from_time_to_time(void **state)
-{
-	begin_simulated();
-	pass_time(nat_world.loop, &now_ns, 700000, 1000);
-	do
-		user_wait(&nat_world.user);
-	while (get16(got() + 12) != 0x86dd || got()[54] != 134);
-	/* Also where the time came while the port was stopped. */
-	user_drain(&nat_world.user);
-	user_stop(&nat_world.user);
-	pass_time(nat_world.loop, &now_ns, 700000, 100000);
-	user_start(&nat_world.user, nat_world.port, nat_world.loop);
-	do
-		user_wait(&nat_world.user);
-	while (get16(got() + 12) != 0x86dd || got()[54] != 134);
-	end_simulated();
-}
-
-static void after_a_long_silence_an_answer_still_comes(void **state)
-{
-	struct sockaddr_in sender;
-	socklen_t sender_bytes = sizeof(sender);
-	uint8_t *udp = guest_frame + transport_at(false), buffer[4];
-	uint16_t port;
-	int fd = host_socket(SOCK_DGRAM, false, &port);
-
-	begin_simulated();
-	now_ns += 1000 * 1000000000ull;
-	put16(udp, 5000);
-	put16(udp + 2, port);
-	put16(udp + 4, 8);
-	send_frame(put_ip(&guest4, &router4, PROTOCOL_UDP, 8, false), NULL);
-	turn_until(nat_world.loop, readable, &fd);
-	assert_int_equal(recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&sender,
-				  &sender_bytes), 0);
-	settle(nat_world.loop);
-	assert_int_equal(sendto(fd, "yes", 3, 0, (struct sockaddr *)&sender, sender_bytes), 3);
-	assert_memory_equal(wait_ip(false, PROTOCOL_UDP) + 8, "yes", 3);
-	close(fd);
-	end_simulated();
-}
-
-/* ---- the contract ---- */
-
-static void frames_that_make_no_sense_are_refused_or_go_by(void **state)
-{
-	struct net_offload offload = { .flags = NET_CHECKSUM_PARTIAL,
-				       .checksum_start = 40,
-				       .checksum_offset = 16 };
-
-	nat_begin(NULL);
-	user_drain(&nat_world.user);
-	memset(guest_frame, 0, 100);
-	put_ethernet(nat_world.router_mac, 0x0800);
-	assert_int_equal(user_send(&nat_world.user, guest_frame, 13, 13, NULL), -LIS_INVALID);
-	assert_int_equal(user_send(&nat_world.user, guest_frame, 57, 57, &offload), -LIS_INVALID);
-	offload.checksum_start = 65535;
-	offload.checksum_offset = 65535;
-	assert_int_equal(user_send(&nat_world.user, guest_frame, 57, 57, &offload), -LIS_INVALID);
-	put16(guest_frame + 12, 0x88f8); /* what libslirp would answer, and nobody asked for */
-	assert_int_equal(user_send(&nat_world.user, guest_frame, 60, 60, NULL), 0);
-	put16(guest_frame + 12, 0x8100);
-	assert_int_equal(user_send(&nat_world.user, guest_frame, 60, 60, NULL), 0);
-	settle(nat_world.loop);
-	assert_int_equal(user_take(&nat_world.user, NET_FRAME_BYTES_MAX), -LIS_EMPTY);
-	nat_end();
-}
-
-static void any_frame_is_survived(void **state)
-{
-	struct nat_config config = { .restricted = true };
-	uint64_t random = 88172645463325252u;
-
-	nat_begin(&config);
-	for (uint32_t i = 0; i < 20000; i++) {
-		struct net_offload offload = { 0 };
-		uint32_t bytes, changes;
-
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		bytes = random & 1 ? dhcp_request(1)
-				   : put_ip(&guest4, &router4, random & 2 ? 6 : 17, 60, false);
-		if (random & 4) {
-			bytes = put_ip(&guest6, &router6, random & 8 ? 58 : 6, 64, false);
-			guest_frame[54] = (uint8_t)(130 + (random >> 20) % 8);
-		}
-		changes = (uint32_t)(random >> 8) % 5;
-		for (uint32_t j = 0; j < changes; j++)
-			guest_frame[12 + (random >> (j * 8)) % (bytes - 12)] ^=
-				(uint8_t)(random >> (j * 7 + 5));
-		if (random & 16) {
-			offload.flags = NET_CHECKSUM_PARTIAL;
-			offload.checksum_start = (uint16_t)(random >> 30) % 128;
-			offload.checksum_offset = (uint16_t)(random >> 40) % 32;
-		}
-		user_send(&nat_world.user, guest_frame,
-			  random & 32 ? bytes : bytes - (uint32_t)(random >> 50) % 40, 90,
-			  &offload);
-		if (i % 64 == 0) {
-			settle(nat_world.loop);
-			user_drain(&nat_world.user);
-		}
-	}
-	user_drain(&nat_world.user);
-	send_ping(64, 9);
-	wait_pong(64, 9);
-	nat_end();
-}
-
-static void a_stopped_port_starts_again_where_it_was(void **state)
-{
-	uint16_t port;
-	int listener = host_socket(SOCK_STREAM, false, &port), fd;
-	struct tcp tcp;
-	uint8_t byte;
-
-	nat_begin(NULL);
-	tcp = tcp_connect(&guest4, &router4, port);
-	fd = accept_host(listener);
-	assert_int_equal(send(fd, "a", 1, 0), 1);
-	send_ping(64, 1); /* a call is on its way, and an answer waits */
-	user_stop(&nat_world.user);
-	assert_int_equal(send(fd, "b", 1, 0), 1);
-	settle(nat_world.loop);
-	user_start(&nat_world.user, nat_world.port, nat_world.loop);
-	wait_pong(64, 1);
-	do
-		tcp_wait(&tcp);
-	while (!tcp.bytes);
-	assert_int_equal(tcp.data[0], 'a');
-	tcp_take(&tcp);
-	tcp_send(&tcp, TCP_ACK | TCP_PSH, "c", 1, 0);
-	assert_int_equal(read_host(fd, &byte, 1), 1);
-	assert_int_equal(byte, 'c');
-	close(fd);
-	close(listener);
-	nat_end();
-	/* Never started at all. */
-	assert_int_equal(nat_create(NULL, &nat_world.port, NULL), 0);
-	net_port_destroy(nat_world.port);
-	net_port_destroy(NULL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -841,6 +504,7 @@ int main(void)
 		cmocka_unit_test(too_large_for_ipv6_is_answered_with_the_mtu),
 		cmocka_unit_test(ipv4_tcp_reaches_the_hosts_loopback_and_ends_well),
 		cmocka_unit_test(ipv6_tcp_reaches_the_hosts_loopback_and_ends_well),
+		cmocka_unit_test(a_connection_takes_the_place_of_one_that_just_ended),
 		cmocka_unit_test(much_data_goes_both_ways_unchanged),
 		cmocka_unit_test(a_large_segment_is_taken_in_one_piece),
 		cmocka_unit_test(a_partial_checksum_is_completed),
@@ -850,17 +514,6 @@ int main(void)
 		cmocka_unit_test(a_taken_port_is_an_error_in_words),
 		cmocka_unit_test(configs_that_cannot_be_are_errors_in_words),
 		cmocka_unit_test(a_restricted_guest_reaches_nobody),
-		cmocka_unit_test(frames_that_nobody_takes_are_dropped_at_last),
-		cmocka_unit_test(bytes_that_nobody_takes_are_bounded_too),
-		cmocka_unit_test(a_frame_longer_than_the_room_is_dropped_and_counted),
-		cmocka_unit_test(the_host_is_not_read_while_frames_wait),
-		cmocka_unit_test(a_guest_cannot_use_up_the_descriptors),
-		cmocka_unit_test(what_is_not_acknowledged_is_sent_again_in_time),
-		cmocka_unit_test(a_router_advertises_itself_from_time_to_time),
-		cmocka_unit_test(after_a_long_silence_an_answer_still_comes),
-		cmocka_unit_test(frames_that_make_no_sense_are_refused_or_go_by),
-		cmocka_unit_test(any_frame_is_survived),
-		cmocka_unit_test(a_stopped_port_starts_again_where_it_was),
 	};
 
 	return cmocka_run_group_tests(tests, nat_open_loop, nat_close_loop);

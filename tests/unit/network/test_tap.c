@@ -256,6 +256,7 @@ static void frames_of_the_kernel_arrive_as_they_are(void **state)
 	begin(&world, "lis0");
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		make_plain(sizes[i]);
+		user_drain(&world.user); /* so that it is waited for */
 		assert_int_equal(kernel_sends(world.packets, NULL, sizes[i]),
 				 sizes[i] + sizeof(struct virtio_net_hdr));
 		port_gets(&world.user);
