@@ -267,6 +267,8 @@ int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
 void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed)
 {
 	netvsp->destroyed = destroyed;
+	/* Sub-channels are closed first, from now on without the guest's knowledge. */
+	atomic_store(&netvsp->leaving, true);
 	vmbus_host_rescind(netvsp->device, &netvsp->retired_call);
 }
 

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* [policy] Packets taken before the loop looks at other things. */
+/* [policy] Packets taken before the loop looks at other things, and frames that came of them. */
 #define PACKETS_AT_ONCE 64u
+#define FRAMES_AT_ONCE 1024u
 /* [policy] Sections of the send buffer: four of them hold what Linux lets grow together. */
 #define SECTION_BYTES 6144u
 
@@ -310,9 +311,12 @@ static bool on_receive(struct vmbus_channel *channel)
 {
 	struct netvsp_channel *ch = channel->owner;
 	struct netvsp *netvsp = ch->netvsp;
+	uint32_t before = netvsp->frames_to_port;
 	bool any = false;
 
-	for (uint32_t i = 0; i < PACKETS_AT_ONCE && !ch->broken && netvsp_send_answer(ch); i++) {
+	for (uint32_t i = 0; i < PACKETS_AT_ONCE && netvsp->frames_to_port - before < FRAMES_AT_ONCE &&
+			     !ch->broken && netvsp_send_answer(ch);
+	     i++) {
 		struct vmbus_packet packet;
 		int err = vmbus_channel_receive(channel, ch->packet_buffer, VMBUS_PACKET_BYTES_MAX,
 						&packet);

@@ -13,6 +13,8 @@
 
 /* Largest TCP segment that a guest may leave to the card, as Hyper-V has it. */
 #define NETVSP_LSO_BYTES_MAX 62780u
+/* [policy] Pieces of one: no TCP sends finer ones, but a guest could keep the host busy with them. */
+#define NETVSP_SEGMENTS_MAX 4096u
 /* [policy] RNDIS messages side by side in one packet of the guest; and their alignment. */
 #define NETVSP_MESSAGES_AT_ONCE 8u
 #define NETVSP_MESSAGE_ALIGN_SHIFT 3u
@@ -124,8 +126,10 @@ struct netvsp {
 	bool started;          /* the port is */
 	bool port_ready;       /* there may be frames in the port */
 	bool starving;         /* and no room for them */
+	uint32_t frames_to_port; /* counts on and on */
 	struct netvsp_channel *to_flush;
 
+	_Atomic bool leaving;  /* the card is being taken away */
 	_Atomic bool link_wanted;
 	_Atomic bool update_queued;
 	struct io_call update_call;
@@ -201,7 +205,7 @@ void netvsp_receive_stop(struct netvsp *netvsp);
 /** netvsp_receive_completed() - The guest gives a packet back. Return: false if it has none such. */
 bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id);
 
-/** netvsp_receive_channel_closed() - Whatever the guest held of this channel is free. */
+/** netvsp_receive_channel_closed() - Whatever the guest held of this channel is free, if it closed it. */
 void netvsp_receive_channel_closed(struct netvsp_channel *ch);
 
 /** netvsp_receive_has_room_for_long_frames() - Is the receive buffer large enough for coalescing? */

@@ -182,6 +182,9 @@ void netvsp_receive_channel_closed(struct netvsp_channel *ch)
 	if (ch->batch.count)
 		chain_give(subs, ch->batch.first);
 	ch->batch.count = 0;
+	/* A guest that does not know yet may still look at it; all is free when the primary is closed. */
+	if (atomic_load_explicit(&ch->netvsp->leaving, memory_order_relaxed))
+		return;
 	for (uint32_t i = 0; i < subs->count; i++) {
 		if (subs->owner[i] != ch->channel->index + 1)
 			continue;

@@ -210,7 +210,7 @@ static bool prepare_lso(struct departure *departure, uint32_t data_bytes, uint32
 	/* What fits into one segment is none. */
 	if (data_bytes - headers.bytes <= offload->segment_bytes)
 		offload->gso = NET_GSO_NONE;
-	return true;
+	return (data_bytes - headers.bytes) / offload->segment_bytes <= NETVSP_SEGMENTS_MAX;
 }
 
 static bool prepare_checksum(struct departure *departure, uint32_t data_bytes, uint32_t checksum)
@@ -272,29 +272,34 @@ static bool port_can(const struct net_port *port, uint8_t gso)
 }
 
 /* These return false for a frame that makes no sense; the port counts those that it drops. */
-static bool send_segments(struct net_port *port, const struct net_frame *frame)
+static bool send_segments(struct netvsp *netvsp, const struct net_frame *frame)
 {
-	bool can_checksum = port->can_send & NET_CAN_CHECKSUM;
+	bool can_checksum = netvsp->port->can_send & NET_CAN_CHECKSUM;
 	struct iovec iov[PIECES_MAX + 2];
 	struct net_segmenter segmenter;
 	struct net_frame segment;
 
 	if (net_segmenter_init(&segmenter, frame, iov, PIECES_MAX + 2))
 		return false;
-	while (net_segmenter_next(&segmenter, can_checksum, &segment))
-		net_port_send(port, &segment);
+	while (net_segmenter_next(&segmenter, can_checksum, &segment)) {
+		net_port_send(netvsp->port, &segment);
+		netvsp->frames_to_port++;
+	}
 	return true;
 }
 
-static bool send_frame(struct net_port *port, struct net_frame *frame)
+static bool send_frame(struct netvsp *netvsp, struct net_frame *frame)
 {
+	struct net_port *port = netvsp->port;
+
 	if (!port_can(port, frame->offload.gso))
-		return send_segments(port, frame);
+		return send_segments(netvsp, frame);
 	/* The checksum's place is in the copied head, so nothing of the guest's is written. */
 	if ((frame->offload.flags & NET_CHECKSUM_PARTIAL) && !(port->can_send & NET_CAN_CHECKSUM) &&
 	    net_complete_checksum(frame->iov, frame->iov_count, frame->bytes, &frame->offload))
 		return false;
 	net_port_send(port, frame);
+	netvsp->frames_to_port++;
 	return true;
 }
 
@@ -333,7 +338,7 @@ static bool send_data(struct netvsp *netvsp, const struct message *message, uint
 	}
 	netvsp_count(&netvsp->packets_sent, 1);
 	netvsp_count(&netvsp->bytes_sent, departure.frame.bytes);
-	return send_frame(netvsp->port, &departure.frame);
+	return send_frame(netvsp, &departure.frame);
 }
 
 /* One RNDIS message with a frame. Returns false where it is none. */

@@ -4,6 +4,12 @@
 
 const uint8_t world_mac[6] = { 0x02, 0x00, 0x00, 0x00, 0x00, 0x01 };
 
+const uint8_t world_key[NDIS_RSS_KEY_BYTES] = {
+	0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
+	0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
+	0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+};
+
 static void pump(void *arg)
 {
 	struct world *world = arg;
@@ -163,6 +169,33 @@ void world_share(struct world *world)
 	assert_int_equal(netvsp_guest_share(guest, &guest->send, 0, send * HV_PAGE_BYTES), 0);
 	assert_int_equal(netvsp_guest_give_receive(guest, guest->receive.gpadl_id), 0);
 	assert_int_equal(netvsp_guest_give_send(guest, guest->send.gpadl_id), 0);
+}
+
+uint32_t world_set_rss(struct world *world, uint32_t types, uint16_t flags, uint32_t first,
+		       uint32_t count)
+{
+	struct {
+		struct ndis_rss_parameters head;
+		uint32_t table[NDIS_RSS_TABLE_COUNT];
+		uint8_t key[NDIS_RSS_KEY_BYTES];
+	} wish = { .head = {
+		.object = { NDIS_OBJECT_RSS_PARAMETERS, 2, sizeof(wish.head) },
+		.flags = flags, .hash_info = NDIS_HASH_TOEPLITZ | types,
+		.table_bytes = sizeof(wish.table), .table_offset = offsetof(__typeof__(wish), table),
+		.key_bytes = sizeof(wish.key), .key_offset = offsetof(__typeof__(wish), key),
+	} };
+
+	memcpy(wish.key, world_key, sizeof(wish.key));
+	for (uint32_t i = 0; i < NDIS_RSS_TABLE_COUNT; i++)
+		wish.table[i] = world_channel_of(i, first, count);
+	return netvsp_guest_set(&world->guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &wish, sizeof(wish));
+}
+
+uint32_t world_channel_of(uint32_t hash, uint32_t first, uint32_t count)
+{
+	uint32_t place = hash % NDIS_RSS_TABLE_COUNT;
+
+	return first + (place * 5 + place / 9) % count;
 }
 
 void world_set_filter(struct world *world, uint32_t filter)

@@ -48,6 +48,7 @@ struct world {
 };
 
 extern const uint8_t world_mac[6];
+extern const uint8_t world_key[NDIS_RSS_KEY_BYTES];
 
 /** world_setup() - As cmocka wants it: a card is offered, the guest is connected, no more. */
 int world_setup(void **state);
@@ -72,6 +73,15 @@ void world_share(struct world *world);
 void world_channels(struct world *world, uint32_t count);
 
 void world_set_filter(struct world *world, uint32_t filter);
+
+/**
+ * world_set_rss() - Spread flows over @count channels from @first on, by a hash of @types with world_key.
+ * Returns RNDIS' status.
+ */
+uint32_t world_set_rss(struct world *world, uint32_t types, uint16_t flags, uint32_t first,
+		       uint32_t count);
+/** world_channel_of() - Where a hash goes then. */
+uint32_t world_channel_of(uint32_t hash, uint32_t first, uint32_t count);
 
 /** world_destroy_card() - Rescind and free it; the guest is told nothing but by the bus. */
 void world_destroy_card(struct world *world);

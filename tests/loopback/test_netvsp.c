@@ -468,6 +468,57 @@ static void a_card_goes_under_load(void **state)
 	assert_null(guest->problem);
 }
 
+/* Each channel is closed while the card's loop goes on, as on another thread. */
+static struct {
+	struct world *world;
+	const struct partition_ops *ops;
+} closing;
+
+static void unbind_and_run(struct partition *partition, uint32_t connection_id)
+{
+	closing.ops->unbind_signal(partition, connection_id);
+	for (int i = 0; i < 20; i++) {
+		io_loop_turn(closing.world->loop, false);
+		netvsp_guest_poll(&closing.world->guest);
+	}
+}
+
+/*
+ * Sub-channels are closed first, and the guest, who does not know yet, reads on: what came on them must
+ * not be written over by what comes on the primary channel.
+ */
+static void what_the_guest_holds_of_a_card_that_goes_is_its_own(void **state)
+{
+	const struct world_config config = { .receive_pages = 16 };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+	struct partition_ops ops = *world->partition->ops;
+	uint32_t held;
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 3);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 0, 4), 0);
+	guest->keep = guest->forget = true;
+	for (uint32_t i = 0; i < 200; i++) {
+		struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP, .host = i };
+		uint8_t data[100];
+		struct net_test_layout layout = net_test_build(&frame, data);
+
+		memory_port_queue(&world->port, data, layout.bytes, NULL);
+	}
+	world_settle(world);
+	held = guest->held_count;
+	assert_true(held > 1);
+	closing.world = world;
+	closing.ops = world->partition->ops;
+	ops.unbind_signal = unbind_and_run;
+	world->partition->ops = &ops;
+	world_destroy_card(world);
+	world->partition->ops = closing.ops;
+	world_check(world);
+	assert_true(guest->held_count <= held + 1);
+}
+
 static void a_guest_that_vanishes_leaves_nothing_behind(void **state)
 {
 	struct world *world = *state;
@@ -631,6 +682,24 @@ static void a_link_change_is_told_when_there_is_a_buffer(void **state)
 	assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_MEDIA_DISCONNECT);
 }
 
+/* It is told, and the channel closed, before anything is flushed. */
+static void a_link_change_right_before_the_end_is_harmless(void **state)
+{
+	struct world *world = *state;
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 2);
+	netvsp_set_link(world->netvsp, false);
+	netvsp_destroy(world->netvsp, &world->call);
+	for (int i = 0; i < 20; i++)
+		io_loop_turn(world->bus_loop, false);
+	for (int i = 0; i < 1000 && !world->called; i++)
+		world->guest.mini.pump(world->guest.mini.pump_arg);
+	assert_int_equal(world->called, 1);
+	world->called = 0;
+	world->netvsp = NULL;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -655,6 +724,7 @@ int main(void)
 		TEST(a_card_nobody_opened_goes),
 		TEST(a_closed_card_begins_anew),
 		TEST(a_card_goes_under_load),
+		TEST(what_the_guest_holds_of_a_card_that_goes_is_its_own),
 		TEST(a_guest_that_vanishes_leaves_nothing_behind),
 		TEST(sub_channels_come_as_asked_for),
 		TEST(old_versions_have_no_sub_channels),
@@ -662,6 +732,7 @@ int main(void)
 		TEST(link_changes_are_told),
 		TEST(a_link_that_was_down_before_the_guest_came_is_known),
 		TEST(a_link_change_is_told_when_there_is_a_buffer),
+		TEST(a_link_change_right_before_the_end_is_harmless),
 	};
 
 	return cmocka_run_group_tests_name("netvsp", tests, NULL, NULL);

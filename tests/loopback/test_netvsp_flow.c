@@ -164,26 +164,14 @@ static void an_answer_goes_when_another_channel_gives_back(void **state)
 	const struct world_config config = { .receive_pages = 1, .channels_max = 2 };
 	struct world *world = world_again(state, &config);
 	struct netvsp_guest *guest = &world->guest;
-	struct {
-		struct ndis_rss_parameters head;
-		uint32_t table[128];
-		uint8_t key[40];
-	} rss = { .head = {
-		.object = { NDIS_OBJECT_RSS_PARAMETERS, 2, sizeof(rss.head) },
-		.hash_info = NDIS_HASH_TOEPLITZ | NDIS_HASH_IPV4,
-		.table_bytes = sizeof(rss.table), .table_offset = offsetof(__typeof__(rss), table),
-		.key_bytes = sizeof(rss.key), .key_offset = offsetof(__typeof__(rss), key),
-	} };
 	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP };
 	uint32_t query[] = { RNDIS_QUERY, 28, 7, OID_GEN_MEDIA_CONNECT_STATUS, 0, 0, 0 };
 	uint8_t data[100];
 	struct net_test_layout layout = net_test_build(&frame, data);
 
-	for (uint32_t i = 0; i < 128; i++)
-		rss.table[i] = 1;
 	world_ready(world, FILTER_ALL);
 	world_channels(world, 1);
-	assert_int_equal(netvsp_guest_set(guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &rss, sizeof(rss)), 0);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_IPV4, 0, 1, 1), 0);
 	world_settle(world);
 	guest->keep = true;
 	guest->forget = true;
@@ -525,27 +513,6 @@ static void a_full_ring_does_not_keep_the_loop_busy(void **state)
 
 /* ---- both, at random, on several channels ---- */
 
-static void spread_by_hash(struct world *world, uint32_t channels)
-{
-	struct {
-		struct ndis_rss_parameters head;
-		uint32_t table[128];
-		uint8_t key[40];
-	} rss = { .head = {
-		.object = { NDIS_OBJECT_RSS_PARAMETERS, 2, sizeof(rss.head) },
-		.hash_info = NDIS_HASH_TOEPLITZ | NDIS_HASH_UDP_IPV4,
-		.table_bytes = sizeof(rss.table), .table_offset = offsetof(__typeof__(rss), table),
-		.key_bytes = sizeof(rss.key), .key_offset = offsetof(__typeof__(rss), key),
-	} };
-
-	for (uint32_t i = 0; i < 128; i++)
-		rss.table[i] = i % channels;
-	for (uint32_t i = 0; i < sizeof(rss.key); i++)
-		rss.key[i] = (uint8_t)(i * 37 + 11);
-	assert_int_equal(netvsp_guest_set(&world->guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &rss,
-					  sizeof(rss)), 0);
-}
-
 static void queue_flow(struct world *world, uint32_t number, uint32_t *seed)
 {
 	struct net_test_frame frame = {
@@ -587,7 +554,7 @@ static void whatever_is_short_nothing_is_lost(void **state)
 		assert_non_null(seen);
 		world_ready(world, FILTER_ALL);
 		world_channels(world, run % 5);
-		spread_by_hash(world, 1 + run % 5);
+		assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 0, 1 + run % 5), 0);
 		for (uint32_t step = 0; step < 1500; step++) {
 			uint32_t what = next_random(&seed) % 8;
 

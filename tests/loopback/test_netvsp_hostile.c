@@ -251,29 +251,17 @@ static void a_broken_sub_channel_gives_everything_back(void **state)
 	const struct world_config config = { .receive_pages = 8, .channels_max = 2 };
 	struct world *world = world_again(state, &config);
 	struct netvsp_guest *guest = &world->guest;
-	struct {
-		struct ndis_rss_parameters head;
-		uint32_t table[128];
-		uint8_t key[40];
-	} rss = { .head = {
-		.hash_info = NDIS_HASH_TOEPLITZ | NDIS_HASH_IPV4,
-		.table_bytes = sizeof(rss.table), .table_offset = offsetof(__typeof__(rss), table),
-		.key_bytes = sizeof(rss.key), .key_offset = offsetof(__typeof__(rss), key),
-	} };
 	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP };
 	uint8_t data[100];
 	struct net_test_layout layout = net_test_build(&frame, data);
 	struct nvsp_message message = { .type = 0 };
 
-	for (uint32_t i = 0; i < 128; i++)
-		rss.table[i] = 1;
 	world_ready(world, FILTER_ALL);
 	for (int round = 0; round < 20; round++) {
 		assert_int_equal(netvsp_guest_sub_channels(guest, 1), 1);
 		world_settle(world);
 		assert_int_equal(netvsp_guest_open(guest, 1), 0);
-		assert_int_equal(netvsp_guest_set(guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &rss,
-						  sizeof(rss)), 0);
+		assert_int_equal(world_set_rss(world, NDIS_HASH_IPV4, 0, 1, 1), 0);
 		guest->keep = guest->forget = true;
 		for (int i = 0; i < 10; i++)
 			memory_port_queue(&world->port, data, layout.bytes, NULL);
@@ -345,6 +333,26 @@ static void sections_that_do_not_exist_are_refused(void **state)
 				 NVSP_STATUS_SUCCESS : NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
 	assert_carries(world);
+}
+
+/* It would fit into two. */
+static void a_message_longer_than_its_section_is_refused(void **state)
+{
+	static uint8_t frame[7000], message[7100];
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
+	struct nvsp_message nvsp = {
+		.type = NVSP_SEND_RNDIS_PACKET,
+		.rndis_packet = { NVSP_RNDIS_DATA, 1, netvsp_guest_message(&out, message) },
+	};
+
+	world_ready(world, FILTER_ALL);
+	netvsp_guest_write(&guest->send, guest->section_bytes, message,
+			   nvsp.rndis_packet.send_section_bytes);
+	assert_int_equal(netvsp_guest_send_nvsp(guest, 0, 1, &nvsp, true), 0);
+	assert_int_equal(wait_status(world, 0, 1), NVSP_STATUS_INVALID_RNDIS_PACKET);
+	assert_int_equal(world->port.sent_frames, 0);
 }
 
 static void ranges_outside_guest_memory_are_refused(void **state)
@@ -541,7 +549,7 @@ static void information_that_makes_no_sense_is_refused(void **state)
 	static const struct {
 		uint32_t bytes, type, offset, all;
 	} wrong[] = {
-		{ 0, 0, 12, 16 }, { 1, 0, 12, 16 }, { 11, 0, 12, 16 }, { 17, 0, 12, 16 },
+		{ 0, 0, 0, 16 }, { 8, 99, 0, 16 }, { 0, 0, 12, 16 }, { 1, 0, 12, 16 }, { 11, 0, 12, 16 }, { 17, 0, 12, 16 },
 		{ 16, 0, 17, 16 }, { 16, 0, UINT32_MAX, 16 }, { UINT32_MAX, 0, 12, 16 },
 		{ 12, 0, 12, 23 }, { 16, 0, 12, 17 }, { 16, 0, 12, 27 }, { 300, 99, 12, 300 },
 	};
@@ -608,10 +616,10 @@ static void large_segments_that_are_none_are_refused(void **state)
 {
 	const struct world_config config = { .can_send = NET_CAN_CHECKSUM };
 	struct world *world = world_again(state, &config);
-	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_TCP, .payload_bytes = 3000 };
+	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_TCP, .payload_bytes = 5000 };
 	const uint32_t lso = RNDIS_LSO_V2 | 34u << RNDIS_LSO_HEADER_OFFSET_SHIFT, refused =
 		NVSP_STATUS_INVALID_RNDIS_PACKET;
-	uint8_t data[4000];
+	uint8_t data[6000];
 	struct net_test_layout layout = net_test_build(&frame, data);
 
 	world_ready(world, FILTER_ALL);
@@ -620,6 +628,12 @@ static void large_segments_that_are_none_are_refused(void **state)
 	assert_int_equal(send_wish(world, data, layout.bytes, RNDIS_INFO_LSO, lso | 65536), refused);
 	for (uint32_t bytes = 14; bytes <= 54; bytes++)
 		assert_int_equal(send_wish(world, data, bytes, RNDIS_INFO_LSO, lso | 1000), refused);
+	/* More pieces than anybody has a use for. */
+	assert_int_equal(send_wish(world, data, 4096 + 54, RNDIS_INFO_LSO, lso | 1), 1);
+	assert_int_equal(world->port.sent_frames, 4096);
+	memory_port_drop(&world->port);
+	assert_int_equal(send_wish(world, data, 4097 + 54, RNDIS_INFO_LSO, lso | 1), refused);
+	assert_int_equal(world->port.sent_frames, 4096);
 	for (uint32_t first = 0; first < 54; first++) {
 		/* Broken headers: refused, or nothing worse than a strange frame. */
 		uint8_t old = data[first];
@@ -636,6 +650,34 @@ static void large_segments_that_are_none_are_refused(void **state)
 	layout = net_test_build(&frame, data);
 	assert_int_equal(send_wish(world, data, layout.bytes, RNDIS_INFO_LSO, lso | 1000), refused);
 	assert_carries(world);
+}
+
+/* Many packets of many pieces each: the loop looks at other things in between. */
+static void a_turn_has_its_end_whatever_the_guest_sends(void **state)
+{
+	const struct world_config config = { .can_send = NET_CAN_CHECKSUM };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_TCP, .payload_bytes = 4000 };
+	static uint8_t data[5000], message[5000];
+	struct net_test_layout layout = net_test_build(&frame, data);
+	struct netvsp_guest_out out = { .data = data, .bytes = layout.bytes, .has_lso = true,
+					.lso = RNDIS_LSO_V2 | 1 };
+	struct netvsp_guest_way way = { .section = 1 };
+	uint64_t before = 0;
+
+	world_ready(world, FILTER_ALL);
+	way.section_bytes = netvsp_guest_message(&out, message);
+	world->port.forget = true;
+	for (uint32_t i = 0; i < 60; i++)
+		assert_int_equal(netvsp_guest_send(guest, 0, i, message, way.section_bytes, &way), 0);
+	for (uint32_t turn = 0; turn < 60; turn++) {
+		io_loop_turn(world->loop, false);
+		assert_true(world->port.sent_frames - before <= 1024 + 4096);
+		before = world->port.sent_frames;
+	}
+	assert_int_equal(before, 60 * 4000);
+	world_settle(world);
 }
 
 static void checksums_outside_the_frame_are_refused(void **state)
@@ -682,6 +724,7 @@ int main(void)
 		TEST(completions_before_there_is_a_buffer_are_nobodys),
 		TEST(a_broken_sub_channel_gives_everything_back),
 		TEST(sections_that_do_not_exist_are_refused),
+		TEST(a_message_longer_than_its_section_is_refused),
 		TEST(ranges_outside_guest_memory_are_refused),
 		TEST(endless_ranges_are_refused),
 		TEST(frames_before_rndis_is_up_are_refused),
@@ -691,6 +734,7 @@ int main(void)
 		TEST(information_that_makes_no_sense_is_refused),
 		TEST(unknown_information_is_skipped),
 		TEST(large_segments_that_are_none_are_refused),
+		TEST(a_turn_has_its_end_whatever_the_guest_sends),
 		TEST(checksums_outside_the_frame_are_refused),
 	};
 

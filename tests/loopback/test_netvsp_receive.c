@@ -8,12 +8,6 @@
 #define FRAME_ROOM (FRAME_MAX + 64u)
 #define BATCH 32u
 
-static const uint8_t key[40] = {
-	0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
-	0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
-	0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
-};
-
 /* ---- every size ---- */
 
 static void every_size_comes_as_it_is(void **state)
@@ -300,27 +294,6 @@ static void offloads_that_make_no_sense_drop_the_frame(void **state)
 
 /* ---- channels ---- */
 
-struct rss_wish {
-	struct ndis_rss_parameters head;
-	uint32_t table[128];
-	uint8_t key[40];
-};
-
-static uint32_t set_rss(struct world *world, uint32_t types, uint16_t flags, uint32_t channels)
-{
-	struct rss_wish wish = { .head = {
-		.object = { NDIS_OBJECT_RSS_PARAMETERS, 2, sizeof(wish.head) },
-		.flags = flags, .hash_info = NDIS_HASH_TOEPLITZ | types,
-		.table_bytes = sizeof(wish.table), .table_offset = offsetof(struct rss_wish, table),
-		.key_bytes = sizeof(wish.key), .key_offset = offsetof(struct rss_wish, key),
-	} };
-
-	memcpy(wish.key, key, sizeof(key));
-	for (uint32_t i = 0; i < 128; i++)
-		wish.table[i] = (i * 5 + i / 9) % channels;
-	return netvsp_guest_set(&world->guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &wish, sizeof(wish));
-}
-
 static uint32_t hash_of(const struct net_test_layout *layout, const uint8_t *data, bool ipv6, bool ports)
 {
 	uint8_t input[36];
@@ -328,7 +301,7 @@ static uint32_t hash_of(const struct net_test_layout *layout, const uint8_t *dat
 
 	memcpy(input, data + layout->ip_offset + (ipv6 ? 8 : 12), bytes);
 	memcpy(input + bytes, data + layout->transport_offset, 4);
-	return net_test_toeplitz(key, input, bytes + (ports ? 4 : 0));
+	return net_test_toeplitz(world_key, input, bytes + (ports ? 4 : 0));
 }
 
 static void flows_go_to_the_channel_of_their_hash(void **state)
@@ -357,7 +330,7 @@ static void flows_go_to_the_channel_of_their_hash(void **state)
 		uint8_t data[400];
 
 		if (i % 200 == 0)
-			assert_int_equal(set_rss(world, type, 0, 8), 0);
+			assert_int_equal(world_set_rss(world, type, 0, 0, 8), 0);
 		layout = net_test_build(&frame, data);
 		ports = (tcp && type & (i & 1 ? NDIS_HASH_TCP_IPV6 : NDIS_HASH_TCP_IPV4)) ||
 			(udp && type & (i & 1 ? NDIS_HASH_UDP_IPV6 : NDIS_HASH_UDP_IPV4));
@@ -367,7 +340,7 @@ static void flows_go_to_the_channel_of_their_hash(void **state)
 		assert_int_equal(came->has_hash, want);
 		if (want)
 			assert_int_equal(came->hash, hash);
-		assert_int_equal(came->channel, (hash % 128 * 5 + hash % 128 / 9) % 8);
+		assert_int_equal(came->channel, world_channel_of(hash, 0, 8));
 		seen |= 1u << came->channel;
 		free(came);
 	}
@@ -382,7 +355,7 @@ static void channels_that_are_not_open_leave_their_flows_to_the_first(void **sta
 
 	world_ready(world, FILTER_ALL);
 	world_channels(world, 3);
-	assert_int_equal(set_rss(world, NDIS_HASH_TCP_IPV4, 0, 8), 0);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_TCP_IPV4, 0, 0, 8), 0);
 	netvsp_guest_close(&world->guest, 2);
 	world_settle(world);
 	for (uint32_t i = 0; i < 300; i++) {
@@ -391,9 +364,8 @@ static void channels_that_are_not_open_leave_their_flows_to_the_first(void **sta
 		struct netvsp_guest_frame *came;
 		uint8_t data[200];
 		struct net_test_layout layout = net_test_build(&frame, data);
-		uint32_t hash = hash_of(&layout, data, false, true) % 128, want;
+		uint32_t want = world_channel_of(hash_of(&layout, data, false, true), 0, 8);
 
-		want = (hash * 5 + hash / 9) % 8;
 		came = world_receives(world, data, layout.bytes, NULL);
 		assert_int_equal(came->channel, want == 1 || want == 3 ? want : 0);
 		seen |= 1u << want;
@@ -414,18 +386,18 @@ static void rss_that_is_switched_off_says_nothing(void **state)
 	world_ready(world, FILTER_ALL);
 	world_channels(world, 3);
 	layout = net_test_build(&frame, data);
-	assert_int_equal(set_rss(world, NDIS_HASH_TCP_IPV4, 0, 4), 0);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_TCP_IPV4, 0, 0, 4), 0);
 	came = world_receives(world, data, layout.bytes, NULL);
 	assert_true(came->has_hash);
 	free(came);
-	assert_int_equal(set_rss(world, NDIS_HASH_TCP_IPV4, NDIS_RSS_DISABLE, 4), 0);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_TCP_IPV4, NDIS_RSS_DISABLE, 0, 4), 0);
 	came = world_receives(world, data, layout.bytes, NULL);
 	assert_false(came->has_hash);
 	assert_int_equal(came->channel, 0);
 	free(came);
 	/* What is unchanged is as it was. */
-	assert_int_equal(set_rss(world, 0, NDIS_RSS_HASH_INFO_UNCHANGED | NDIS_RSS_TABLE_UNCHANGED |
-				 NDIS_RSS_KEY_UNCHANGED, 1), 0);
+	assert_int_equal(world_set_rss(world, 0, NDIS_RSS_HASH_INFO_UNCHANGED |
+				       NDIS_RSS_TABLE_UNCHANGED | NDIS_RSS_KEY_UNCHANGED, 0, 1), 0);
 	came = world_receives(world, data, layout.bytes, NULL);
 	assert_int_equal(came->hash, hash_of(&layout, data, false, true));
 	free(came);
@@ -476,7 +448,7 @@ static void coalesced_frames_come_in_pieces(void **state)
 	world_ready(world, FILTER_ALL);
 	world_channels(world, 3);
 	switch_coalescing_on(world);
-	assert_int_equal(set_rss(world, NDIS_HASH_TCP_IPV4 | NDIS_HASH_TCP_IPV6, 0, 4), 0);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_TCP_IPV4 | NDIS_HASH_TCP_IPV6, 0, 0, 4), 0);
 	room = world->guest.sub_bytes - 112;
 	for (uint32_t bytes = 2000; bytes < 65400; bytes += 997) {
 		for (uint32_t kind = 0; kind < 4; kind++) {

@@ -128,26 +128,6 @@ static void *run_guest(void *arg)
 
 /* ---- frame ---- */
 
-static void spread_by_hash(struct world *world, uint32_t channels)
-{
-	struct {
-		struct ndis_rss_parameters head;
-		uint32_t table[128];
-		uint8_t key[40];
-	} rss = { .head = {
-		.hash_info = NDIS_HASH_TOEPLITZ | NDIS_HASH_UDP_IPV4,
-		.table_bytes = sizeof(rss.table), .table_offset = offsetof(__typeof__(rss), table),
-		.key_bytes = sizeof(rss.key), .key_offset = offsetof(__typeof__(rss), key),
-	} };
-
-	for (uint32_t i = 0; i < 128; i++)
-		rss.table[i] = i % channels;
-	for (uint32_t i = 0; i < sizeof(rss.key); i++)
-		rss.key[i] = (uint8_t)(i * 37 + 11);
-	assert_int_equal(netvsp_guest_set(&world->guest, OID_GEN_RECEIVE_SCALE_PARAMETERS, &rss,
-					  sizeof(rss)), 0);
-}
-
 static void begin(void **state, struct traffic *t, const struct world_config *config)
 {
 	struct world *world;
@@ -173,7 +153,7 @@ static void begin(void **state, struct traffic *t, const struct world_config *co
 		}
 		assert_int_equal(err, 0);
 	}
-	spread_by_hash(world, t->channels);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 0, t->channels), 0);
 }
 
 static void destroy(void *arg)
