@@ -100,4 +100,106 @@ enum scsi_qc_status { COMPAT_SCSI_QC_STATUS_IS_INT = -1 };
 #define sdev_configure slave_configure
 #endif
 
+/*
+ * Network devices. What a device can do about XDP, and which NAPI serves a queue, is told where somebody
+ * asks.
+ */
+#if HAVE_XDP_FEATURES
+#define compat_set_xdp_features(netdev, features) ((netdev)->xdp_features = (features))
+#else
+#define compat_set_xdp_features(netdev, features) ((void)0)
+#endif
+
+#if !HAVE_QUEUE_SET_NAPI
+#define netif_queue_set_napi(netdev, queue, type, napi) ((void)(napi))
+#endif
+
+/*
+ * Receive side scaling. A driver has functions for the newest kernel; behind them it says
+ * COMPAT_RXFH(get, set) and COMPAT_RXNFC(count, get, set), and in its ethtool_ops COMPAT_RXFH_OPS and
+ * COMPAT_RXNFC_OPS of the same.
+ */
+#if HAVE_RXFH_PARAM
+#define COMPAT_RXFH(get, set)
+#define COMPAT_RXFH_OPS(get, set) .get_rxfh = get, .set_rxfh = set,
+#else
+struct ethtool_rxfh_param {
+	u8 hfunc;
+	u32 *indir;
+	u8 *key;
+};
+#define COMPAT_RXFH(get, set) \
+	static int get##_apart(struct net_device *netdev, u32 *indir, u8 *key, u8 *hfunc) \
+	{ \
+		struct ethtool_rxfh_param rxfh = { .indir = indir, .key = key }; \
+		int error = get(netdev, &rxfh); \
+		if (hfunc) \
+			*hfunc = rxfh.hfunc; \
+		return error; \
+	} \
+	static int set##_apart(struct net_device *netdev, const u32 *indir, const u8 *key, \
+			       const u8 hfunc) \
+	{ \
+		struct ethtool_rxfh_param rxfh = { hfunc, (u32 *)indir, (u8 *)key }; \
+		return set(netdev, &rxfh, NULL); \
+	}
+#define COMPAT_RXFH_OPS(get, set) .get_rxfh = get##_apart, .set_rxfh = set##_apart,
+#endif
+
+#if HAVE_RX_RING_COUNT
+#define COMPAT_RXNFC_COUNT_OPS(count) .get_rx_ring_count = count,
+#else
+#define COMPAT_RXNFC_COUNT_OPS(count)
+#endif
+
+#if HAVE_RXFH_FIELDS
+#define COMPAT_RXNFC_FIELDS_OPS(get, set) .get_rxfh_fields = get, .set_rxfh_fields = set,
+#else
+struct ethtool_rxfh_fields {
+	u32 data;
+	u32 flow_type;
+};
+#define COMPAT_RXNFC_FIELDS_OPS(get, set) .set_rxnfc = set##_rxnfc,
+#endif
+
+#if HAVE_RX_RING_COUNT && HAVE_RXFH_FIELDS
+#define COMPAT_RXNFC(count, get, set)
+#define COMPAT_RXNFC_GET_OPS(get)
+#elif HAVE_RXFH_FIELDS
+#define COMPAT_RXNFC(count, get, set) \
+	static int get##_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *rxnfc, u32 *rules) \
+	{ \
+		if (rxnfc->cmd != ETHTOOL_GRXRINGS) \
+			return -EOPNOTSUPP; \
+		rxnfc->data = count(netdev); \
+		return 0; \
+	}
+#define COMPAT_RXNFC_GET_OPS(get) .get_rxnfc = get##_rxnfc,
+#else
+#define COMPAT_RXNFC(count, get, set) \
+	static int get##_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *rxnfc, u32 *rules) \
+	{ \
+		struct ethtool_rxfh_fields fields = { .flow_type = rxnfc->flow_type }; \
+		int error = 0; \
+		if (rxnfc->cmd == ETHTOOL_GRXRINGS) \
+			fields.data = count(netdev); \
+		else if (rxnfc->cmd == ETHTOOL_GRXFH) \
+			error = get(netdev, &fields); \
+		else \
+			error = -EOPNOTSUPP; \
+		rxnfc->data = fields.data; \
+		return error; \
+	} \
+	static int set##_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *rxnfc) \
+	{ \
+		struct ethtool_rxfh_fields fields = { (u32)rxnfc->data, rxnfc->flow_type }; \
+		if (rxnfc->cmd != ETHTOOL_SRXFH) \
+			return -EOPNOTSUPP; \
+		return set(netdev, &fields, NULL); \
+	}
+#define COMPAT_RXNFC_GET_OPS(get) .get_rxnfc = get##_rxnfc,
+#endif
+#define COMPAT_RXNFC_OPS(count, get, set) \
+	COMPAT_RXNFC_COUNT_OPS(count) COMPAT_RXNFC_FIELDS_OPS(get, set) COMPAT_RXNFC_GET_OPS(get)
+
 #endif

@@ -28,7 +28,7 @@
 #include "vmbus/ring.h"
 
 struct lis_device;
-struct lis_channel_memory;
+struct lis_memory;
 
 /* Written by the channel's user and the bus, shown in sysfs. */
 struct lis_channel_counters {
@@ -64,7 +64,7 @@ struct lis_channel {
 	void (*on_signal)(struct lis_channel *channel);
 	struct mutex lock;                 /* open, close, moving and looking at the rings */
 	bool opened;
-	struct lis_channel_memory *memory;
+	struct lis_memory *memory;
 	struct completion opened_answer, modified_answer;
 	int opened_error, modified_error;
 	struct kobject kobj;
@@ -187,6 +187,41 @@ enum lis_signal {
  * Context: any.
  */
 void lis_channel_signal(struct lis_channel *channel, enum lis_signal why);
+
+/**
+ * struct lis_buffer - Memory that a driver shares with the host, beside the rings.
+ * @memory: mapped in one piece; zero at first
+ * @bytes: whole pages
+ * @gpadl_id: what the host knows it by
+ */
+struct lis_buffer {
+	void *memory;
+	u32 bytes;
+	u32 gpadl_id;
+
+	struct lis_channel *channel; /* these are private */
+	struct lis_memory *shared;
+};
+
+/**
+ * lis_buffer_create() - Share memory with the host.
+ * @channel: open; for whose use it is
+ * @bytes: rounded up to whole pages
+ *
+ * Context: may sleep.
+ * Return: the buffer, or an ERR_PTR: -ENOMEM, -EINVAL (none, or more than fits into one GPADL), -ENODEV
+ * (rescinded), -ETIMEDOUT, -EPROTO and the like (refused).
+ */
+struct lis_buffer *lis_buffer_create(struct lis_channel *channel, u32 bytes);
+
+/**
+ * lis_buffer_destroy() - Take a buffer back from the host, and free it.
+ * @buffer: NULL and ERR_PTR are fine; hosts want the channel closed before
+ *
+ * Context: may sleep.
+ * Return: true where the host did not let go of it. It is leaked then.
+ */
+bool lis_buffer_destroy(struct lis_buffer *buffer);
 
 /** lis_channel_rescinded() - Has the host taken the channel away? Context: any. */
 static inline bool lis_channel_rescinded(const struct lis_channel *channel)

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels: memory of the rings, open and close, which CPU they interrupt.
+ * Channels: their rings, open and close, which CPU they interrupt.
  *
  * A channel's lock serializes open, close and moves, and holds the rings in place for whoever looks
  * at them. The rings' ends belong to the channel's user. Interrupts find a channel by its id, under
  * RCU, from before it is opened until it is closed.
  *
- * The data of each ring is mapped twice, back to back, so that packets are contiguous. Memory that
- * the host did not give back is leaked, never used again.
+ * The data of each ring is mapped twice, back to back, so that packets are contiguous.
  */
 #include <linux/cpu.h>
 #include <linux/mm.h>
@@ -19,41 +18,7 @@
 #include "linux/vmbus/private.h"
 #include "vmbus/interfaces.h"
 
-/* Rings: first what goes to the host, a control page and data, then likewise what comes from it. */
-struct lis_channel_memory {
-	struct page **pages;
-	u64 *pfns;
-	void *map; /* all pages, each ring's data twice */
-	u32 page_count;
-	u32 to_host_pages, from_host_pages; /* of data */
-	struct vmbus_client_gpadl gpadl;
-	struct completion answer;
-	int error;
-};
-
-static_assert(PAGE_SIZE == HV_PAGE_BYTES);
-
-/* Waiting for the host */
-
-/*
- * Wait for an answer, not for ever: hosts are known that say nothing more of a channel they
- * rescinded. Returns false where none came.
- */
-static bool wait_for_answer(struct lis_channel *channel, struct completion *answer)
-{
-	unsigned long end = jiffies + LIS_ANSWER_SECONDS * HZ;
-	bool rescinded = false;
-
-	while (!wait_for_completion_timeout(answer, HZ / 10)) {
-		if (!rescinded && lis_channel_rescinded(channel)) {
-			rescinded = true;
-			end = jiffies + LIS_RESCINDED_SECONDS * HZ;
-		}
-		if (time_after(jiffies, end))
-			return false;
-	}
-	return true;
-}
+/* Answers of the host */
 
 void lis_channel_on_opened(void *port, struct vmbus_client_channel *core, int error)
 {
@@ -71,38 +36,7 @@ void lis_channel_on_modified(void *port, struct vmbus_client_channel *core, int 
 	complete(&channel->modified_answer);
 }
 
-static void gpadl_answered(struct vmbus_client_gpadl *gpadl, int error)
-{
-	struct lis_channel_memory *memory = container_of(gpadl, struct lis_channel_memory, gpadl);
-
-	memory->error = error;
-	complete(&memory->answer);
-}
-
-void lis_channel_on_gpadl_created(void *port, struct vmbus_client_gpadl *gpadl, int error)
-{
-	gpadl_answered(gpadl, error);
-}
-
-void lis_channel_on_gpadl_torn_down(void *port, struct vmbus_client_gpadl *gpadl, int error)
-{
-	gpadl_answered(gpadl, error);
-}
-
-/* Memory of the rings */
-
-static void memory_free(struct lis_channel_memory *memory)
-{
-	if (!memory)
-		return;
-	vunmap(memory->map);
-	for (u32 i = 0; memory->pages && i < memory->page_count; i++)
-		if (memory->pages[i])
-			__free_page(memory->pages[i]);
-	kvfree(memory->pages);
-	kvfree(memory->pfns);
-	kfree(memory);
-}
+/* Rings: first what goes to the host, a control page and data, then likewise what comes from it. */
 
 /* List the pages of one ring as they are mapped: control, data, data again. */
 static struct page **list_ring(struct page **out, struct page **pages, u32 data_pages)
@@ -114,124 +48,53 @@ static struct page **list_ring(struct page **out, struct page **pages, u32 data_
 	return out;
 }
 
-static void *map_rings(const struct lis_channel_memory *memory)
+static void *map_rings(const struct lis_memory *memory, const struct lis_channel_open *open)
 {
-	u32 count = 2 + 2 * (memory->to_host_pages + memory->from_host_pages);
+	u32 to_host_pages = open->to_host_bytes / HV_PAGE_BYTES;
+	u32 from_host_pages = open->from_host_bytes / HV_PAGE_BYTES;
+	u32 count = 2 + 2 * (to_host_pages + from_host_pages);
 	struct page **list = kvmalloc_array(count, sizeof(*list), GFP_KERNEL);
 	struct page **end;
 	void *map;
 
 	if (!list)
 		return NULL;
-	end = list_ring(list, memory->pages, memory->to_host_pages);
-	list_ring(end, memory->pages + 1 + memory->to_host_pages, memory->from_host_pages);
+	end = list_ring(list, memory->pages, to_host_pages);
+	list_ring(end, memory->pages + 1 + to_host_pages, from_host_pages);
 	map = vmap(list, count, VM_MAP, PAGE_KERNEL);
 	kvfree(list);
 	return map;
 }
 
-static struct lis_channel_memory *memory_alloc(const struct lis_channel_open *open)
+static struct lis_memory *alloc_rings(const struct lis_channel_open *open)
 {
-	struct lis_channel_memory *memory = kzalloc(sizeof(*memory), GFP_KERNEL);
+	struct lis_memory *memory = lis_memory_alloc(
+		2 + (open->to_host_bytes + open->from_host_bytes) / HV_PAGE_BYTES);
 
 	if (!memory)
 		return NULL;
-	init_completion(&memory->answer);
-	memory->to_host_pages = open->to_host_bytes / HV_PAGE_BYTES;
-	memory->from_host_pages = open->from_host_bytes / HV_PAGE_BYTES;
-	memory->page_count = 2 + memory->to_host_pages + memory->from_host_pages;
-	memory->pages = kvcalloc(memory->page_count, sizeof(*memory->pages), GFP_KERNEL);
-	memory->pfns = kvcalloc(memory->page_count, sizeof(*memory->pfns), GFP_KERNEL);
-	if (!memory->pages || !memory->pfns)
-		goto free;
-	for (u32 i = 0; i < memory->page_count; i++) {
-		memory->pages[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
-		if (!memory->pages[i])
-			goto free;
-		memory->pfns[i] = page_to_pfn(memory->pages[i]);
-	}
-	memory->map = map_rings(memory);
+	memory->map = map_rings(memory, open);
 	if (memory->map)
 		return memory;
-free:
-	memory_free(memory);
+	lis_memory_free(memory);
 	return NULL;
-}
-
-/* The host may keep the memory: whatever happens to it there, it is nobody else's here. */
-static void memory_leak(struct lis_channel *channel, struct lis_channel_memory *memory)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&lis_bus.lock, flags);
-	vmbus_client_gpadl_abandon(&lis_bus.client, &memory->gpadl);
-	spin_unlock_irqrestore(&lis_bus.lock, flags);
-	pr_warn("hv_vmbus: %s: the host keeps %u pages of channel %u, which are lost\n",
-		dev_name(&channel->device->dev), memory->page_count,
-		channel->core.offer.channel_id);
-}
-
-/* Show the rings' memory to the host. On failure it is freed, or leaked. Returns 0 or -errno. */
-static int memory_share(struct lis_channel *channel, struct lis_channel_memory *memory)
-{
-	unsigned long flags;
-	int error;
-
-	spin_lock_irqsave(&lis_bus.lock, flags);
-	error = vmbus_client_gpadl_create(&lis_bus.client, &channel->core, &memory->gpadl,
-					  memory->pfns, memory->page_count * HV_PAGE_BYTES, 0);
-	spin_unlock_irqrestore(&lis_bus.lock, flags);
-	if (error) {
-		memory_free(memory);
-		return lis_errno(error);
-	}
-	if (!wait_for_answer(channel, &memory->answer)) {
-		memory_leak(channel, memory);
-		return -ETIMEDOUT;
-	}
-	error = memory->error;
-	if (error == -LIS_STILL_SHARED)
-		memory_leak(channel, memory);
-	else if (error)
-		memory_free(memory);
-	return lis_errno(error);
-}
-
-/* Take the rings' memory back. Returns true where the host keeps it. */
-static bool memory_unshare(struct lis_channel *channel, struct lis_channel_memory *memory)
-{
-	unsigned long flags;
-	int error;
-
-	reinit_completion(&memory->answer);
-	spin_lock_irqsave(&lis_bus.lock, flags);
-	error = vmbus_client_gpadl_teardown(&lis_bus.client, &memory->gpadl);
-	spin_unlock_irqrestore(&lis_bus.lock, flags);
-	if (!error)
-		error = wait_for_answer(channel, &memory->answer) ? memory->error : -LIS_TIMEOUT;
-	if (error) {
-		memory_leak(channel, memory);
-		return true;
-	}
-	memory_free(memory);
-	return false;
 }
 
 /* Open and close */
 
-static int init_rings(struct lis_channel *channel, struct lis_channel_memory *memory)
+static int init_rings(struct lis_channel *channel, const struct lis_memory *memory,
+		      const struct lis_channel_open *open)
 {
-	u32 to_host_bytes = memory->to_host_pages * HV_PAGE_BYTES;
-	u32 from_host_bytes = memory->from_host_pages * HV_PAGE_BYTES;
 	u8 *to_host = memory->map;
-	u8 *from_host = to_host + VMBUS_RING_CONTROL_BYTES + 2 * (size_t)to_host_bytes;
+	u8 *from_host = to_host + VMBUS_RING_CONTROL_BYTES + 2 * (size_t)open->to_host_bytes;
 	int error = vmbus_ring_writer_init(&channel->to_host, to_host,
-					   to_host + VMBUS_RING_CONTROL_BYTES, to_host_bytes);
+					   to_host + VMBUS_RING_CONTROL_BYTES,
+					   open->to_host_bytes);
 
 	if (error)
 		return error;
 	return vmbus_ring_reader_init(&channel->from_host, from_host,
-				      from_host + VMBUS_RING_CONTROL_BYTES, from_host_bytes);
+				      from_host + VMBUS_RING_CONTROL_BYTES, open->from_host_bytes);
 }
 
 static void publish(struct lis_channel *channel)
@@ -257,7 +120,7 @@ static int ask_to_open(struct lis_channel *channel, const struct lis_channel_ope
 {
 	struct vmbus_client_open request = {
 		.ring_gpadl_id = channel->memory->gpadl.id,
-		.host_to_guest_page_offset = 1 + channel->memory->to_host_pages,
+		.host_to_guest_page_offset = 1 + open->to_host_bytes / HV_PAGE_BYTES,
 		.target_vp = hv_cpu_number_to_vp_number(channel->cpu),
 	};
 	unsigned long flags;
@@ -271,7 +134,7 @@ static int ask_to_open(struct lis_channel *channel, const struct lis_channel_ope
 	spin_unlock_irqrestore(&lis_bus.lock, flags);
 	if (error)
 		return lis_errno(error);
-	if (!wait_for_answer(channel, &channel->opened_answer))
+	if (!lis_wait_for_answer(channel, &channel->opened_answer))
 		return -ETIMEDOUT;
 	if (channel->opened_error == -LIS_REFUSED)
 		pr_err("hv_vmbus: %s: the host refuses to open channel %u, status 0x%x\n",
@@ -282,7 +145,7 @@ static int ask_to_open(struct lis_channel *channel, const struct lis_channel_ope
 
 static int open_locked(struct lis_channel *channel, const struct lis_channel_open *open)
 {
-	struct lis_channel_memory *memory;
+	struct lis_memory *memory;
 	int error;
 
 	if (channel->opened)
@@ -291,13 +154,13 @@ static int open_locked(struct lis_channel *channel, const struct lis_channel_ope
 		return -ENODEV;
 	if (!cpu_online(channel->cpu))
 		lis_channel_choose_cpu(channel);
-	memory = memory_alloc(open);
+	memory = alloc_rings(open);
 	if (!memory)
 		return -ENOMEM;
-	error = memory_share(channel, memory);
+	error = lis_memory_share(channel, memory);
 	if (error)
 		return error;
-	error = lis_errno(init_rings(channel, memory));
+	error = lis_errno(init_rings(channel, memory, open));
 	if (error)
 		goto unshare;
 	channel->memory = memory;
@@ -314,7 +177,7 @@ unpublish:
 	unpublish(channel);
 	channel->memory = NULL;
 unshare:
-	memory_unshare(channel, memory);
+	lis_memory_unshare(channel, memory);
 	return error;
 }
 
@@ -345,7 +208,7 @@ bool lis_channel_close(struct lis_channel *channel)
 		/* It is open, so there is nothing that could fail. */
 		(void)!vmbus_client_close(&lis_bus.client, &channel->core);
 		spin_unlock_irqrestore(&lis_bus.lock, flags);
-		still_shared = memory_unshare(channel, channel->memory);
+		still_shared = lis_memory_unshare(channel, channel->memory);
 		channel->memory = NULL;
 	}
 	mutex_unlock(&channel->lock);
@@ -457,7 +320,7 @@ static int move(struct lis_channel *channel, unsigned int cpu)
 	spin_unlock_irqrestore(&lis_bus.lock, flags);
 	if (error)
 		return lis_errno(error);
-	if (!wait_for_answer(channel, &channel->modified_answer))
+	if (!lis_wait_for_answer(channel, &channel->modified_answer))
 		return -ETIMEDOUT;
 	if (channel->modified_error)
 		return lis_errno(channel->modified_error);

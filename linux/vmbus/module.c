@@ -99,8 +99,8 @@ const struct vmbus_client_ops lis_client_ops = {
 	.rescinded = lis_bus_on_rescinded,
 	.opened = lis_channel_on_opened,
 	.modified = lis_channel_on_modified,
-	.gpadl_created = lis_channel_on_gpadl_created,
-	.gpadl_torn_down = lis_channel_on_gpadl_torn_down,
+	.gpadl_created = lis_memory_on_gpadl_created,
+	.gpadl_torn_down = lis_memory_on_gpadl_torn_down,
 };
 
 /* Connecting */
@@ -221,11 +221,15 @@ static void on_crash(struct pt_regs *registers)
 	lis_synic_disable_cpu(cpu);
 }
 
+/*
+ * Newer kernels have stopped the timers of all CPUs by now, so nothing here may wait for time to pass or
+ * for RCU: only for what the host and other CPUs do. What memory there is need not be freed.
+ */
 static void on_kexec(void)
 {
 	disconnect();
-	lis_synic_stop();
-	/* Last: what is above waits, and waiting needs a timer. */
+	lis_synic_leave_cpus();
+	/* Older ones leave that to us. */
 	compat_kexec_stop_timers();
 }
 

@@ -2,7 +2,7 @@
 /*
  * Between the files of hv_vmbus.ko: module.c (life of the bus, panic, kexec), synic.c (what each
  * CPU has of the hypervisor: messages, events), bus.c (devices and drivers), channel.c (rings,
- * open, close, CPUs of channels), sysfs.c, log.c.
+ * open, close, CPUs of channels), memory.c (memory that the host sees), sysfs.c, log.c.
  *
  * Locks, outermost first: the kernel's CPU hotplug lock; a device's lock; a channel's lock (open,
  * close, moving); lis_bus.channels_lock (the list of channels); lis_bus.lock (the portable client,
@@ -55,6 +55,9 @@ void lis_bus_crash_unload(void);
 
 /* synic.c */
 int lis_synic_start(void);
+/* Off with the SynIC of all CPUs; waits for CPUs only, neither for time nor for RCU. */
+void lis_synic_leave_cpus(void);
+/* The same, and forget all of it. */
 void lis_synic_stop(void);
 void lis_synic_disable_cpu(unsigned int cpu);
 /* Handle what is in all CPUs' message slots, from any context; for a crash. */
@@ -91,8 +94,32 @@ void lis_channel_ring_status(struct lis_channel *channel, struct vmbus_ring_stat
 /* Answers of the host. */
 void lis_channel_on_opened(void *port, struct vmbus_client_channel *core, int error);
 void lis_channel_on_modified(void *port, struct vmbus_client_channel *core, int error);
-void lis_channel_on_gpadl_created(void *port, struct vmbus_client_gpadl *gpadl, int error);
-void lis_channel_on_gpadl_torn_down(void *port, struct vmbus_client_gpadl *gpadl, int error);
+
+/* memory.c */
+struct lis_memory {
+	struct page **pages;
+	u64 *pfns;
+	void *map; /* or NULL; as its owner mapped the pages */
+	u32 page_count;
+	struct vmbus_client_gpadl gpadl;
+	struct completion answer;
+	int error;
+};
+/*
+ * Wait for an answer, not for ever: hosts are known that say nothing more of a channel they
+ * rescinded. Returns false where none came.
+ */
+bool lis_wait_for_answer(struct lis_channel *channel, struct completion *answer);
+/* Zeroed pages, not mapped; or NULL. */
+struct lis_memory *lis_memory_alloc(u32 page_count);
+void lis_memory_free(struct lis_memory *memory);
+/* Show all pages to the host. On failure they are freed, or leaked. Returns 0 or -errno. */
+int lis_memory_share(struct lis_channel *channel, struct lis_memory *memory);
+/* Take them back and free them. Returns true where the host keeps them. */
+bool lis_memory_unshare(struct lis_channel *channel, struct lis_memory *memory);
+/* Answers of the host. */
+void lis_memory_on_gpadl_created(void *port, struct vmbus_client_gpadl *gpadl, int error);
+void lis_memory_on_gpadl_torn_down(void *port, struct vmbus_client_gpadl *gpadl, int error);
 
 /* sysfs.c */
 extern const struct attribute_group *lis_bus_groups[];

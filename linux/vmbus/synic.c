@@ -319,14 +319,20 @@ int lis_synic_start(void)
 	return 0;
 }
 
+void lis_synic_leave_cpus(void)
+{
+	if (hotplug_state)
+		cpuhp_remove_state(hotplug_state);
+	hotplug_state = 0;
+}
+
 void lis_synic_stop(void)
 {
 	int cpu;
 
 	if (!hotplug_state)
 		return;
-	cpuhp_remove_state(hotplug_state);
-	hotplug_state = 0;
+	lis_synic_leave_cpus();
 	hv_remove_vmbus_handler();
 	/* No interrupt is on its way any more, so nobody queues these anew. */
 	synchronize_rcu();
