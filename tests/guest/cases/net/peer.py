@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""The other end of the guest's transfers, on this machine's loopback.
+"""The other end of the guest's transfers, on this machine's loopback, or PEER_ADDRESS.
 
 usage: peer.py FILE STATE: whoever connects to the first port gets FILE; to the second, gets the MD5 of what it
 sends until it ends its side. The ports are written to STATE when they are open. It ends with its input.
@@ -13,7 +13,7 @@ import threading
 
 
 def listen(serve):
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((os.environ.get("PEER_ADDRESS", "127.0.0.1"), 0))
 
     def loop():
         while True:
