@@ -263,18 +263,25 @@ void *vmbus_device_owner(const struct vmbus_device *which)
 	return which->config.owner;
 }
 
-int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
-		       const struct iovec *iov, size_t iov_count)
+int bus_send(struct vmbus_channel *channel)
 {
 	struct bus_channel *ch = bus_channel(channel);
-	uint8_t payload[16384];
-	size_t bytes = 0;
 
 	FUZZ_CHECK(ch->state != CLOSED);
 	if (ch->broken)
 		return -LIS_CORRUPT;
-	if (full)
-		return -LIS_FULL;
+	return full ? -LIS_FULL : 0;
+}
+
+int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id, bool completion,
+		       const struct iovec *iov, size_t iov_count)
+{
+	uint8_t payload[16384];
+	size_t bytes = 0;
+	int err = bus_send(channel);
+
+	if (err)
+		return err;
 	for (size_t i = 0; i < iov_count; i++) {
 		FUZZ_CHECK(iov[i].iov_len <= sizeof(payload) - bytes);
 		if (iov[i].iov_len)

@@ -35,6 +35,9 @@ bool bus_guest_sends(uint32_t index, const void *packet, size_t bytes);
 /** bus_fill() - From now on the ring to the guest has no room; or it has. */
 void bus_fill(bool full);
 
+/** bus_send() - What a packet for the guest meets now: 0, -LIS_FULL, -LIS_CORRUPT. */
+int bus_send(struct vmbus_channel *channel);
+
 /** bus_turn() - Calls, pollers, timers that are due, receives: until nothing more happens. */
 void bus_turn(void);
 
