@@ -16,6 +16,27 @@ if [ -n "${SHELL_NOW:-}" ]; then
 	mount -t ext4 /dev/sda /disk && echo 'The VHDX is mounted on /disk.'
 	exec setsid cttyhack sh
 fi
+# now: seconds since the start. rate SINCE: of 2 MiB.
+now() { cut -d' ' -f1 /proc/uptime; }
+rate() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.0f Mbit/s", 8 * 2.097152 / (b - a + 0.001) }'; }
+
+# network PORT-DOWN PORT-UP
+network() {
+	ip link set eth0 up
+	udhcpc -i eth0 -n -q >/dev/null 2>&1
+	echo "@@address $(ip -4 addr show eth0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')"
+	if ping -c 1 -W 10 10.0.2.2 >/dev/null; then echo '@@ping yes'; else echo '@@ping no'; fi
+	began=$(now)
+	sum=$(nc 10.0.2.2 "$1" </dev/null | md5sum | cut -c1-32)
+	echo "@@down - $sum $(rate "$began")"
+	dd if=/dev/urandom of=/tmp/data bs=64k count=32 2>/dev/null
+	sum=$(md5sum </tmp/data | cut -c1-32)
+	began=$(now)
+	got=$(nc 10.0.2.2 "$2" </tmp/data)
+	echo "@@up $sum $got $(rate "$began")"
+	rm /tmp/data
+}
+
 while read -r command; do
 	case $command in
 	devices)
@@ -30,6 +51,10 @@ while read -r command; do
 		mount -t ext4 /dev/sda /disk || exit 1
 		echo "@@sum2 $(sha256sum < /disk/data | cut -c1-64)"
 		umount /disk
+		;;
+	network*)
+		# shellcheck disable=SC2086
+		network ${command#network}
 		;;
 	date) echo "@@date $(date +%s)" ;;
 	esac

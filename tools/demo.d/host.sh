@@ -4,7 +4,7 @@
 set -eu
 mode=$1 dir=$2 lis=$3
 vm=(run demo --kernel "$dir/guest/vmlinuz" --initrd "$dir/guest/initrd" --memory 256M --cpus 2
-	--drive "$dir/disk.vhdx")
+	--drive "$dir/disk.vhdx" --nic user)
 kernel_args="console=ttyS0 panic=-1 quiet LOGLEVEL=7 $(<"$dir/guest/append")"
 
 if [[ $mode = shell ]]; then
@@ -67,6 +67,27 @@ echo "  sha256 as written:   $said"
 answer sum2
 note sum2 "$said"
 echo "  sha256 as read back: $said"
+
+head 'Its network card, on the user-mode NAT: DHCP, a ping, 2 MiB each way by TCP'
+dd if=/dev/urandom of="$work/file" bs=64k count=32 status=none
+# It ends with its input, which is ours.
+exec {peer}> >("$(dirname "$0")/../net-peer" "$work/file" "$work/ports")
+until [[ -e $work/ports ]]; do sleep 0.1; done
+echo "network $(<"$work/ports")" >&3
+answer address
+note address "$said"
+answer ping
+note ping "$said"
+for way in down up; do
+	answer $way
+	read -r sent got rate <<<"$said"
+	[[ $way = up ]] || sent=$(md5sum <"$work/file" | cut -c1-32)
+	note ${way}_sent "$sent"
+	note ${way}_sum "$got"
+	note ${way}_rate "$rate"
+done
+exec {peer}>&-
+"$lis" status demo | grep -A1 '^NIC'
 
 # offset: set $off to how far the guest's clock is off ours, known to half the time the answer took and half the
 # second that the guest's date leaves out.

@@ -8,7 +8,7 @@ wait_for 30 test -e /sys/class/net/eth0
 
 configure() {
 	ip link set eth0 up || fail 'link up'
-	udhcpc -i eth0 -n -q -s /cases/net/udhcpc.sh >/tmp/udhcpc 2>&1 || fail "DHCP: $(tail -n1 /tmp/udhcpc)"
+	udhcpc -i eth0 -n -q >/tmp/udhcpc 2>&1 || fail "DHCP: $(tail -n1 /tmp/udhcpc)"
 	ip -4 addr show eth0 | grep -q 'inet 10.0.2.' || fail "addresses: $(ip addr show eth0)"
 }
 

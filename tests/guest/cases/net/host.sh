@@ -3,7 +3,7 @@
 dd if=/dev/urandom of="$work/file" bs=64k count=128 status=none
 sum=$(md5sum <"$work/file")
 # It ends when the test does, with its input.
-exec {peer}> >(python3 "$here/cases/net/peer.py" "$work/file" "$work/ports")
+exec {peer}> >("$here/../../tools/net-peer" "$work/file" "$work/ports")
 wait_for 90 test -e "$work/ports"
 read -r down up <"$work/ports"
 mac=00:15:5d:01:02:03
