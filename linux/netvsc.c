@@ -261,7 +261,8 @@ static void recover_work(struct work_struct *work)
 
 static struct netvsc_nic *nic_create(struct lis_device *device)
 {
-	struct net_device *netdev = alloc_etherdev_mq(sizeof(struct netvsc_nic), NETVSC_CHANNELS_MAX);
+	struct net_device *netdev =
+		alloc_etherdev_mq(sizeof(struct netvsc_nic), NETVSC_CHANNELS_MAX);
 	struct netvsc_nic *nic;
 
 	if (!netdev)
@@ -326,9 +327,10 @@ static void set_limits(struct netvsc_nic *nic)
 	struct net_device *netdev = nic->netdev;
 
 	eth_hw_addr_set(netdev, core->mac);
-	netdev->features = netdev->hw_features | NETIF_F_HIGHDMA | NETIF_F_HW_VLAN_CTAG_TX |
-			   NETIF_F_HW_VLAN_CTAG_RX;
-	netdev->vlan_features = netdev->features;
+	netdev->hw_features |= NETIF_F_SG | NETIF_F_RXCSUM | NETIF_F_RXHASH;
+	netdev->vlan_features = netdev->hw_features | NETIF_F_HIGHDMA;
+	netdev->hw_features |= NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_CTAG_RX;
+	netdev->features = netdev->hw_features | NETIF_F_HIGHDMA;
 	netdev->min_mtu = ETH_MIN_MTU;
 	netdev->max_mtu = core->version < NVSP_VERSION_2 ? ETH_DATA_LEN : NETVSC_MTU_MAX;
 	compat_set_xdp_features(netdev, NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT |

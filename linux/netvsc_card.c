@@ -245,7 +245,8 @@ static void use_channels(struct netvsc_nic *nic)
 	if (!error && count > 1)
 		error = netvsc_update_rss(nic);
 	if (error)
-		netdev_warn(nic->netdev, "%u channels cannot all be used, error %d\n", count, error);
+		netdev_warn(nic->netdev, "%u channels cannot all be used, error %d\n", count,
+			    error);
 	set_napi(nic, card, count, true);
 	if (netif_running(nic->netdev))
 		netif_tx_wake_all_queues(nic->netdev);
@@ -501,12 +502,16 @@ void netvsc_detach(struct netvsc_nic *nic)
 	nic->filter = 0;
 }
 
-/* What the card can do becomes what the network device can. */
+/* What depends on the host. */
+#define CARD_FEATURES \
+	(NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM | NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_LRO)
+
+/* What the card can do becomes what the network device can; what the host has lost is off. */
 static void take_features(struct netvsc_nic *nic, const struct netvsc *core)
 {
 	const struct netvsc_offloads *can = &core->offloads;
 	struct net_device *netdev = nic->netdev;
-	netdev_features_t features = NETIF_F_SG | NETIF_F_RXCSUM | NETIF_F_RXHASH;
+	netdev_features_t features = 0;
 	u32 longest = GSO_LEGACY_MAX_SIZE;
 
 	if (can->tcp_ipv4)
@@ -523,13 +528,13 @@ static void take_features(struct netvsc_nic *nic, const struct netvsc *core)
 	}
 	if (can->coalesce_ipv4 && can->coalesce_ipv6)
 		features |= NETIF_F_LRO;
-	/* What is always on, is on; what the host has lost is off. */
-	netdev->hw_features = features;
-	netdev->features &= features | ~(NETIF_F_SG | NETIF_F_RXCSUM | NETIF_F_RXHASH |
-					 NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM | NETIF_F_TSO |
-					 NETIF_F_TSO6 | NETIF_F_LRO);
+	netdev->hw_features &= ~CARD_FEATURES;
+	netdev->hw_features |= features;
+	netdev->features &= ~CARD_FEATURES | features;
 	netif_set_tso_max_size(netdev, longest);
-	nic->speed = core->bits_per_second ? (u32)div_u64(core->bits_per_second, 1000000) : SPEED_UNKNOWN;
+	nic->speed = SPEED_UNKNOWN;
+	if (core->bits_per_second)
+		nic->speed = (u32)div_u64(core->bits_per_second, 1000000);
 }
 
 static int attach(struct netvsc_nic *nic, bool wait)
@@ -580,7 +585,8 @@ int netvsc_attach(struct netvsc_nic *nic, bool wait)
 	return 0;
 }
 
-int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg), void *arg)
+int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg),
+		  void *arg)
 {
 	int error, second;
 

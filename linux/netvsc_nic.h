@@ -157,7 +157,8 @@ void netvsc_detach(struct netvsc_nic *nic);
  * Context: RTNL; sleeps.
  * Return: 0 or -errno.
  */
-int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg), void *arg);
+int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg),
+		  void *arg);
 
 /** netvsc_card_of() - Its card, or NULL. Context: RTNL. */
 static inline struct netvsc_card *netvsc_card_of(struct netvsc_nic *nic)

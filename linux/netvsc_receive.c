@@ -96,6 +96,11 @@ static void deliver(struct netvsc_port *port, const struct netvsc_frame *frame, 
 	struct net_device *netdev = port->nic->netdev;
 	u32 sum = frame->checksum;
 
+	if (frame->has_vlan && !(netdev->features & NETIF_F_HW_VLAN_CTAG_RX)) {
+		skb = vlan_insert_tag(skb, htons(ETH_P_8021Q), frame->vlan_tci);
+		if (!skb)
+			return;
+	}
 	skb->protocol = eth_type_trans(skb, netdev);
 	skb_record_rx_queue(skb, port->index);
 	if ((sum & RNDIS_RX_IP_VALUE_INVALID) && (sum & RNDIS_RX_IP_SUCCEEDED) &&
@@ -108,7 +113,7 @@ static void deliver(struct netvsc_port *port, const struct netvsc_frame *frame, 
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 	if (frame->has_hash && (netdev->features & NETIF_F_RXHASH))
 		skb_set_hash(skb, frame->hash, PKT_HASH_TYPE_L4);
-	if (frame->has_vlan)
+	if (frame->has_vlan && (netdev->features & NETIF_F_HW_VLAN_CTAG_RX))
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), frame->vlan_tci);
 	napi_gro_receive(&port->napi, skb);
 }

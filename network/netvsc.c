@@ -146,6 +146,16 @@ void netvsc_channel_stop(struct netvsc_channel *channel)
 	channel->accepting = false;
 }
 
+static void forget_buffers(struct netvsc *netvsc)
+{
+	netvsc->receive_buffer = (struct netvsc_buffer){ 0 };
+	netvsc->send_buffer = (struct netvsc_buffer){ 0 };
+	netvsc->sub_bytes = 0;
+	netvsc->sub_count = 0;
+	netvsc->section_bytes = 0;
+	netvsc->section_count = 0;
+}
+
 struct netvsc_request *netvsc_channel_close(struct netvsc_channel *channel)
 {
 	struct netvsc *netvsc = channel->netvsc;
@@ -164,6 +174,8 @@ struct netvsc_request *netvsc_channel_close(struct netvsc_channel *channel)
 	}
 	netvsc_end_all(channel);
 	channel_free(channel);
+	if (!channel->index) /* the caller takes the memory back */
+		forget_buffers(netvsc);
 	return netvsc_take_ended(channel).requests;
 }
 
@@ -308,8 +320,8 @@ static uint32_t show_buffer(struct netvsc *netvsc, enum netvsc_state state, uint
 
 	if (state == NETVSC_SEND_BUFFER) {
 		message.type = NVSP_SEND_SEND_BUFFER;
-		message.buffer =
-			(struct nvsp_buffer){ netvsc->send_buffer.gpadl_id, NVSP_SEND_BUFFER_ID, 0 };
+		message.buffer.gpadl_id = netvsc->send_buffer.gpadl_id;
+		message.buffer.id = NVSP_SEND_BUFFER_ID;
 	}
 	return next_step(netvsc, state, netvsc_control_nvsp(netvsc, &message, now_ns));
 }
@@ -349,7 +361,8 @@ static uint32_t receive_buffer_answered(struct netvsc *netvsc,
 }
 
 static uint32_t send_buffer_answered(struct netvsc *netvsc,
-				     const struct nvsp_send_buffer_complete *answer, uint64_t now_ns)
+				     const struct nvsp_send_buffer_complete *answer,
+				     uint64_t now_ns)
 {
 	if (answer->status != NVSP_STATUS_SUCCESS)
 		return fail(netvsc, -LIS_REFUSED, "the host does not take the send buffer");
@@ -591,7 +604,8 @@ static uint32_t initialized(struct netvsc *netvsc, uint64_t now_ns)
 		return fail(netvsc, netvsc->control.error, "RNDIS cannot be initialized");
 	if (netvsc->control.bytes < offsetof(struct rndis_initialize_complete, af_list_offset))
 		return fail(netvsc, -LIS_CORRUPT, "RNDIS' first answer is cut short");
-	memcpy(&answer, netvsc->control_info, offsetof(struct rndis_initialize_complete, af_list_offset));
+	memcpy(&answer, netvsc->control_info,
+	       offsetof(struct rndis_initialize_complete, af_list_offset));
 	if (answer.packet_alignment_shift > ALIGN_SHIFT_MAX ||
 	    answer.transfer_bytes_max < netvsc->mtu + NETVSC_ETHERNET_BYTES + NETVSC_HEAD_BYTES)
 		return fail(netvsc, -LIS_CORRUPT, "RNDIS' limits make no sense");
@@ -612,9 +626,9 @@ uint32_t netvsc_setup_control_over(struct netvsc *netvsc, uint64_t now_ns)
 	case NETVSC_AGREEING:
 	case NETVSC_RECEIVE_BUFFER:
 	case NETVSC_SEND_BUFFER:
-		return fail(netvsc, netvsc->control.error ? netvsc->control.error : -LIS_CORRUPT,
-			    netvsc->control.error == -LIS_TIMEOUT ? "the host does not answer" :
-								    "an answer that makes no sense");
+		return netvsc->control.error == -LIS_TIMEOUT ?
+			       fail(netvsc, -LIS_TIMEOUT, "the host does not answer") :
+			       fail(netvsc, -LIS_CORRUPT, "an answer that makes no sense");
 	default:
 		return 0; /* failed meanwhile */
 	}

@@ -107,7 +107,7 @@
 /* Memory of a frame that is side by side, for the host as well. */
 struct netvsc_piece {
 	const void *data;
-	uint64_t pfn;   /* of the page that @data begins in; the following pages are its neighbours */
+	uint64_t pfn;   /* of the page that @data begins in; the next ones are its neighbours */
 	uint32_t bytes; /* at least 1 */
 };
 
@@ -291,7 +291,7 @@ struct netvsc {
 	uint32_t pieces_max;                 /* of one frame */
 	uint32_t sub_bytes, sub_count;       /* the receive buffer's parts */
 	uint32_t section_bytes, section_count; /* the send buffer's */
-	uint32_t sub_channels;               /* as the host granted them, by netvsc_ask_sub_channels() */
+	uint32_t sub_channels;               /* that the host granted, by netvsc_ask_sub_channels() */
 	uint32_t name_bytes;
 	uint8_t name[NETVSC_NAME_BYTES_MAX]; /* of the card, for people; UTF-16 */
 	struct netvsc_control control;

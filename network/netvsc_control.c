@@ -549,7 +549,8 @@ static uint32_t answered(struct netvsc *netvsc, uint32_t type, const uint8_t *bo
 	}
 	memcpy(&answer, body, sizeof(answer));
 	if (!control->busy || !control->wants_answer || !control->kind || control->answered ||
-	    type != (control->kind | RNDIS_COMPLETION) || answer.request_id != control->request_id) {
+	    type != (control->kind | RNDIS_COMPLETION) ||
+	    answer.request_id != control->request_id) {
 		netvsc->channels[0]->send_counters.late++;
 		return 0;
 	}

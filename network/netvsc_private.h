@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the files of the network's guest end: netvsc.c has the card's life and set-up,
- * netvsc_control.c requests of control and what the host says by itself, netvsc_send.c frames to the
- * host, netvsc_receive.c what comes from it. Nobody else includes this.
+ * netvsc_control.c requests of control and what the host says by itself, netvsc_flight.c packets to the
+ * host and their end, netvsc_send.c frames in them, netvsc_receive.c what comes from the host. Nobody
+ * else includes this.
  */
 #ifndef OPENLIS_NETWORK_NETVSC_PRIVATE_H
 #define OPENLIS_NETWORK_NETVSC_PRIVATE_H
@@ -89,7 +90,7 @@ uint32_t netvsc_control_answered(struct netvsc *netvsc, uint64_t id,
 /** netvsc_control_message() - A message of RNDIS' is in netvsc->message. Return: NETVSC_EVENT_* */
 uint32_t netvsc_control_message(struct netvsc *netvsc, uint64_t now_ns) LIS_MUST_USE;
 
-/* ---- netvsc_send.c ---- */
+/* ---- netvsc_flight.c ---- */
 
 /**
  * netvsc_begin_packet() - Take a slot and room for a packet.
@@ -111,14 +112,36 @@ void netvsc_send_broken(struct netvsc_channel *channel);
 /** netvsc_no_room() - Note that somebody waits for room. Return: -LIS_AGAIN. */
 int netvsc_no_room(struct netvsc_channel *channel);
 
+/* Are all slots taken that are not for messages of control? */
+static inline bool netvsc_table_full(const struct netvsc_channel *channel)
+{
+	return channel->requests.used_count >= channel->requests.slot_count - NETVSC_OWN_SLOTS;
+}
+
+/** netvsc_section_take() - Take a section of the send buffer. Return: it, or NVSP_SECTION_NONE. */
+uint32_t netvsc_section_take(struct netvsc_channel *channel) LIS_MUST_USE;
+
+static inline uint8_t *netvsc_section_memory(const struct netvsc *netvsc, uint32_t section)
+{
+	return netvsc->send_buffer.memory + (size_t)section * netvsc->section_bytes;
+}
+
+/** netvsc_head_take() - Take a slot of the port's pages. Return: it, or NETVSC_HEAD_NONE. */
+uint16_t netvsc_head_take(struct netvsc_channel *channel) LIS_MUST_USE;
+
+/** netvsc_give_head() - Give back the section or slot that a flight holds. */
+void netvsc_give_head(struct netvsc_channel *channel, const struct netvsc_flight *flight);
+
 /** netvsc_end_flight() - The host answered a packet. Return: NETVSC_EVENT_* */
 uint32_t netvsc_end_flight(struct netvsc_channel *channel, uint64_t id, uint32_t status,
 			   uint64_t now_ns) LIS_MUST_USE;
 
-/** netvsc_look_for_room() - Is a send that was refused worth a new try? Return: NETVSC_EVENT_* */
-uint32_t netvsc_look_for_room(struct netvsc_channel *channel) LIS_MUST_USE;
-
 /** netvsc_end_all() - All that is in flight ends, and what was gathered is dropped. */
 void netvsc_end_all(struct netvsc_channel *channel);
+
+/* ---- netvsc_send.c ---- */
+
+/** netvsc_look_for_room() - Is a send that was refused worth a new try? Return: NETVSC_EVENT_* */
+uint32_t netvsc_look_for_room(struct netvsc_channel *channel) LIS_MUST_USE;
 
 #endif

@@ -173,7 +173,8 @@ static bool take_frame(struct netvsc_channel *channel, const uint8_t *body, uint
 	const char *wrong = read_packet(channel, body, body_bytes, &packet, &info);
 
 	if (likely(!wrong))
-		wrong = take_data(channel, body + packet.data_offset, packet.data_bytes, &info, &whole);
+		wrong = take_data(channel, body + packet.data_offset, packet.data_bytes, &info,
+				  &whole);
 	if (unlikely(wrong)) {
 		violation(channel, wrong);
 		drop_frame(channel);
@@ -547,6 +548,7 @@ uint32_t netvsc_channel_settle(struct netvsc_channel *channel, uint64_t now_ns)
 
 bool netvsc_idle(const struct netvsc_channel *channel)
 {
-	return !channel->open || (!channel->requests.used_count && !channel->completion_count &&
-				  !channel->in_packet && channel->batch.section == NVSP_SECTION_NONE);
+	return !channel->open ||
+	       (!channel->requests.used_count && !channel->completion_count &&
+		!channel->in_packet && channel->batch.section == NVSP_SECTION_NONE);
 }

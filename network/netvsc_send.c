@@ -7,11 +7,7 @@
  * is, RNDIS' part and the frame's own headers, where these are short or must be changed, are in a
  * slot of the port's pages, or in a section where there is no slot.
  *
- * Invariants. A slot of the table is taken from the moment a packet is in the ring until its answer,
- * or the channel's end; so are the section, the head and the request in its flight. A frame that is
- * longer than what may go into the batch goes after the batch, never before.
- *
- * Sections are the whole card's, taken and given back atomically; all else is the channel's own.
+ * Invariant. A frame that is longer than what may go into the batch goes after the batch, never before.
  */
 #include "network/netvsc_private.h"
 
@@ -35,130 +31,6 @@ struct departure {
 	uint8_t head[NETVSC_HEAD_BYTES];
 	uint8_t frame_head[NETVSC_FRAME_HEAD_BYTES_MAX];
 };
-
-void netvsc_send_broken(struct netvsc_channel *channel)
-{
-	if (!channel->send_broken)
-		netvsc_violation(channel->netvsc, &channel->send_counters.violations,
-				 "the ring to it is broken");
-	channel->send_broken = true;
-}
-
-/* ---- packets of VMBus ---- */
-
-/* Are all slots taken that are not for messages of control? */
-static inline bool table_full(const struct netvsc_channel *channel)
-{
-	return channel->requests.used_count >= channel->requests.slot_count - NETVSC_OWN_SLOTS;
-}
-
-int netvsc_begin_packet(struct netvsc_channel *channel, const struct netvsc_flight *flight,
-			uint16_t type, size_t head_bytes, void **out_body, uint64_t *out_id)
-{
-	uint32_t payload_bytes = channel->netvsc->nvsp_bytes;
-	uint64_t id = vmbus_requests_add(&channel->requests, channel);
-	int error;
-
-	if (unlikely(!id)) {
-		channel->room_bytes = 0;
-		return -LIS_FULL;
-	}
-	error = vmbus_ring_reserve(channel->to_host, type, VMBUS_PACKET_FLAG_COMPLETION, id,
-				   head_bytes, payload_bytes, out_body);
-	if (unlikely(error)) {
-		vmbus_requests_remove(&channel->requests, id);
-		if (error == -LIS_CORRUPT)
-			netvsc_send_broken(channel);
-		channel->room_bytes = (uint32_t)vmbus_packet_ring_bytes(head_bytes, payload_bytes);
-		return error;
-	}
-	channel->flights[(uint32_t)id - 1] = *flight;
-	*out_id = id;
-	return 0;
-}
-
-int netvsc_tell(struct netvsc *netvsc, const struct nvsp_message *message)
-{
-	const struct vmbus_piece piece = { message, netvsc->nvsp_bytes };
-	const struct vmbus_packet_out packet = vmbus_packet_in_band(0, false, &piece, 1);
-	int error = vmbus_ring_write(netvsc->channels[0]->to_host, &packet);
-
-	if (error == -LIS_CORRUPT)
-		netvsc_send_broken(netvsc->channels[0]);
-	return error;
-}
-
-int netvsc_no_room(struct netvsc_channel *channel)
-{
-	channel->room_wanted = true;
-	channel->send_counters.full++;
-	return -LIS_AGAIN;
-}
-
-/* ---- sections and heads ---- */
-
-static uint32_t section_take_in(uint64_t *word)
-{
-	uint64_t taken = os_read_once(*word);
-
-	while (~taken) {
-		uint32_t bit = (uint32_t)__builtin_ctzll(~taken);
-		uint64_t before = __atomic_fetch_or(word, 1ull << bit, __ATOMIC_ACQUIRE);
-
-		if (!(before & 1ull << bit))
-			return bit;
-		taken = before;
-	}
-	return NVSP_SECTION_NONE;
-}
-
-/* Each channel begins to look where it found one last, so that they do not meet often. */
-static uint32_t section_take(struct netvsc_channel *channel)
-{
-	const struct netvsc *netvsc = channel->netvsc;
-
-	for (uint32_t i = 0; i < netvsc->section_words; i++) {
-		uint32_t word = (channel->section_hint + i) % netvsc->section_words;
-		uint32_t bit = section_take_in(&netvsc->section_bits[word]);
-
-		if (bit != NVSP_SECTION_NONE) {
-			channel->section_hint = word;
-			return 64 * word + bit;
-		}
-	}
-	return NVSP_SECTION_NONE;
-}
-
-static void section_give(struct netvsc *netvsc, uint32_t section)
-{
-	if (section == NVSP_SECTION_NONE)
-		return;
-	/* Pairs with the acquire above: the host is done with it. */
-	__atomic_fetch_and(&netvsc->section_bits[section / 64], ~(1ull << section % 64),
-			   __ATOMIC_RELEASE);
-}
-
-static uint8_t *section_memory(const struct netvsc *netvsc, uint32_t section)
-{
-	return netvsc->send_buffer.memory + (size_t)section * netvsc->section_bytes;
-}
-
-static uint16_t head_take(struct netvsc_channel *channel)
-{
-	uint16_t head = channel->head_free;
-
-	if (head != NETVSC_HEAD_NONE)
-		channel->head_free = channel->head_next[head];
-	return head;
-}
-
-static void head_give(struct netvsc_channel *channel, uint16_t head)
-{
-	if (head == NETVSC_HEAD_NONE)
-		return;
-	channel->head_next[head] = channel->head_free;
-	channel->head_free = head;
-}
 
 /* ---- RNDIS' part of a frame ---- */
 
@@ -333,7 +205,7 @@ static int close_batch(struct netvsc_channel *channel)
 	if (channel->batch.section == NVSP_SECTION_NONE)
 		return 0;
 	channel->batch_due = true;
-	if (table_full(channel)) {
+	if (netvsc_table_full(channel)) {
 		channel->room_bytes = 0;
 		return -LIS_FULL;
 	}
@@ -363,7 +235,7 @@ static int open_batch(struct netvsc_channel *channel, uint32_t bytes)
 		if (error)
 			return error;
 	}
-	channel->batch.section = section_take(channel);
+	channel->batch.section = netvsc_section_take(channel);
 	if (channel->batch.section == NVSP_SECTION_NONE)
 		return -LIS_NOTFOUND;
 	channel->batch.bytes = 0;
@@ -386,7 +258,7 @@ static int send_copied(struct netvsc_channel *channel, struct departure *departu
 						       : 0;
 	copy_head(departure, copied);
 	put_message_bytes(departure, bytes);
-	at = section_memory(channel->netvsc, channel->batch.section) + channel->batch.bytes;
+	at = netvsc_section_memory(channel->netvsc, channel->batch.section) + channel->batch.bytes;
 	memcpy(at, departure->head, departure->head_bytes);
 	at += departure->head_bytes;
 	memcpy(at, departure->frame_head, copied);
@@ -465,22 +337,16 @@ static uint8_t *put_ranges(uint8_t *at, const struct netvsc_packet *packet, uint
 static bool take_head(struct netvsc_channel *channel, struct netvsc_flight *flight, uint8_t **out)
 {
 	flight->section = NVSP_SECTION_NONE;
-	flight->head = head_take(channel);
+	flight->head = netvsc_head_take(channel);
 	if (likely(flight->head != NETVSC_HEAD_NONE)) {
 		*out = channel->heads + (size_t)flight->head * NETVSC_HEAD_SLOT_BYTES;
 		return true;
 	}
-	flight->section = section_take(channel);
+	flight->section = netvsc_section_take(channel);
 	if (flight->section == NVSP_SECTION_NONE)
 		return false;
-	*out = section_memory(channel->netvsc, flight->section);
+	*out = netvsc_section_memory(channel->netvsc, flight->section);
 	return true;
-}
-
-static void give_head(struct netvsc_channel *channel, const struct netvsc_flight *flight)
-{
-	head_give(channel, flight->head);
-	section_give(channel->netvsc, flight->section);
 }
 
 /* Writes the packet for a frame whose heads are in place, @head_bytes of them. */
@@ -541,7 +407,7 @@ static int send_paged(struct netvsc_channel *channel, struct departure *departur
 	if (error)
 		return error;
 	channel->room_bytes = 0;
-	if (table_full(channel) || !take_head(channel, &flight, &head))
+	if (netvsc_table_full(channel) || !take_head(channel, &flight, &head))
 		return -LIS_FULL;
 	copy_head(departure, head_worth_copying(packet));
 	put_message_bytes(departure, departure->head_bytes + packet->bytes);
@@ -549,7 +415,7 @@ static int send_paged(struct netvsc_channel *channel, struct departure *departur
 	memcpy(head + departure->head_bytes, departure->frame_head, departure->frame_head_bytes);
 	error = write_paged(channel, departure, &flight);
 	if (error)
-		give_head(channel, &flight);
+		netvsc_give_head(channel, &flight);
 	return error;
 }
 
@@ -739,75 +605,4 @@ uint32_t netvsc_look_for_room(struct netvsc_channel *channel)
 		return 0;
 	channel->room_wanted = false;
 	return NETVSC_EVENT_ROOM;
-}
-
-/* ---- the end of a packet ---- */
-
-static void frames_over(struct netvsc_channel *channel, const struct netvsc_flight *flight,
-			bool good)
-{
-	struct netvsc_ended *ended = &channel->ended;
-
-	give_head(channel, flight);
-	ended->frames += flight->frames;
-	ended->bytes += flight->bytes;
-	if (!good) {
-		ended->failed += flight->frames;
-		channel->send_counters.failed += flight->frames;
-	}
-	if (flight->request) {
-		flight->request->next = NULL;
-		*channel->ended_end = flight->request;
-		channel->ended_end = &flight->request->next;
-	}
-}
-
-uint32_t netvsc_end_flight(struct netvsc_channel *channel, uint64_t id, uint32_t status,
-			   uint64_t now_ns)
-{
-	struct netvsc_flight flight;
-
-	if (unlikely(!vmbus_requests_remove(&channel->requests, id))) {
-		netvsc_violation(channel->netvsc, &channel->send_counters.violations,
-				 "an answer to nothing");
-		return 0;
-	}
-	flight = channel->flights[(uint32_t)id - 1];
-	if (likely(flight.kind == NETVSC_FLIGHT_FRAMES)) {
-		frames_over(channel, &flight, status == NVSP_STATUS_SUCCESS);
-		return NETVSC_EVENT_ENDED;
-	}
-	if (flight.kind == NETVSC_FLIGHT_CONTROL)
-		return netvsc_control_returned(channel->netvsc, status, now_ns);
-	netvsc_violation(channel->netvsc, &channel->send_counters.violations,
-			 "an answer that is none");
-	return netvsc_control_answered(channel->netvsc, id, NULL, 0, now_ns);
-}
-
-struct netvsc_ended netvsc_take_ended(struct netvsc_channel *channel)
-{
-	struct netvsc_ended ended = channel->ended;
-
-	channel->ended = (struct netvsc_ended){ 0 };
-	channel->ended_end = &channel->ended.requests;
-	return ended;
-}
-
-uint32_t netvsc_in_flight(const struct netvsc_channel *channel)
-{
-	return channel->open ? channel->requests.used_count : 0;
-}
-
-void netvsc_end_all(struct netvsc_channel *channel)
-{
-	uint32_t cursor = 0;
-	uint64_t id;
-
-	section_give(channel->netvsc, channel->batch.section);
-	channel->batch.section = NVSP_SECTION_NONE;
-	while ((id = vmbus_requests_next(&channel->requests, &cursor))) {
-		vmbus_requests_remove(&channel->requests, id);
-		if (channel->flights[cursor - 1].kind == NETVSC_FLIGHT_FRAMES)
-			frames_over(channel, &channel->flights[cursor - 1], false);
-	}
 }

@@ -170,7 +170,6 @@ bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
 
 	if (!id || id > subs->count || subs->owner[id - 1] != ch->channel->index + 1)
 		return false;
-	subs->owner[id - 1] = 0;
 	chain_give(subs, (uint32_t)id - 1);
 	return true;
 }
@@ -583,17 +582,19 @@ static bool send_control(struct netvsp *netvsp, const uint8_t *message, uint32_t
 	return true;
 }
 
-/* Returns false if there is no room for all of it. */
+/* Returns false if there is no room for all of it; the last may be in its channel's batch then. */
 static bool send_waiting_control(struct netvsp *netvsp)
 {
 	struct netvsp_control *control;
 
+	if (!netvsp->waiting)
+		return true;
 	while ((control = netvsp->waiting) && send_control(netvsp, control->message, control->bytes)) {
 		netvsp->waiting = control->next;
 		netvsp->waiting_count--;
 		free(control);
 	}
-	return !control;
+	return !control && !netvsp->channels[0]->batch.count;
 }
 
 void netvsp_receive_control(struct netvsp *netvsp)

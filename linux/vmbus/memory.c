@@ -130,8 +130,11 @@ bool lis_memory_unshare(struct lis_channel *channel, struct lis_memory *memory)
 	spin_lock_irqsave(&lis_bus.lock, flags);
 	error = vmbus_client_gpadl_teardown(&lis_bus.client, &memory->gpadl);
 	spin_unlock_irqrestore(&lis_bus.lock, flags);
-	if (!error)
-		error = lis_wait_for_answer(channel, &memory->answer) ? memory->error : -LIS_TIMEOUT;
+	if (!error) {
+		error = -LIS_TIMEOUT;
+		if (lis_wait_for_answer(channel, &memory->answer))
+			error = memory->error;
+	}
 	if (error) {
 		leak(channel, memory);
 		return true;

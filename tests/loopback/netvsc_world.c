@@ -124,6 +124,7 @@ void world_begin(struct world *w)
 	w->allocations_left = UINT_MAX;
 	w->allocations = 0;
 	w->completed = 0;
+	w->said = 0;
 	w->now_ns = 1000;
 	w->receive.bytes = RECEIVE_PAGES * HV_PAGE_BYTES;
 	w->receive.gpadl_id = RECEIVE_GPADL;
@@ -409,7 +410,7 @@ struct vmbus_transfer_range host_put(struct world *w, uint32_t sub, const void *
 
 void host_say(struct world *w, uint32_t index, const void *message, uint32_t bytes)
 {
-	struct vmbus_transfer_range range = host_put(w, 0, message, bytes);
+	struct vmbus_transfer_range range = host_put(w, w->said++ % SUB_COUNT, message, bytes);
 	int err = host_transfer(w, index, 1, &range, 1);
 
 	assert_true(!err || w->hostile);
@@ -452,7 +453,7 @@ struct host_message host_frame(const void *data, uint32_t bytes, const uint32_t 
 static uint32_t answer_query(struct world *w, const struct rndis_request *request)
 {
 	const struct host_card *card = &w->card;
-	uint8_t body[512] = { 0 };
+	uint8_t body[1000] = { 0 };
 	struct rndis_query_complete complete = {
 		.request_id = request->request_id, .info_offset = sizeof(complete),
 	};
@@ -494,9 +495,11 @@ static uint32_t answer_query(struct world *w, const struct rndis_request *reques
 		complete.info_bytes = 0;
 		complete.info_offset = 0;
 	}
-	memcpy(body, &complete, sizeof(complete));
 	if (complete.info_bytes)
 		memcpy(body + sizeof(complete), info, complete.info_bytes);
+	if (request->oid == card->bent_oid)
+		complete.info_bytes = card->bent_bytes % (sizeof(body) - sizeof(complete));
+	memcpy(body, &complete, sizeof(complete));
 	message = host_message(RNDIS_QUERY | RNDIS_COMPLETION, body,
 			       sizeof(complete) + complete.info_bytes);
 	host_say(w, 0, message.bytes, message.length);

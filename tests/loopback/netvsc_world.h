@@ -49,6 +49,7 @@ struct host_card {
 	uint8_t name[32];
 	uint32_t name_bytes;
 	uint32_t refuse_oid;            /* is answered with NOT_SUPPORTED */
+	uint32_t bent_oid, bent_bytes;  /* is answered with so many bytes, zeroes behind its own */
 };
 
 struct world {
@@ -67,6 +68,7 @@ struct world {
 	struct host_card card;
 	uint8_t data[80 << 10];                 /* of the last question: RNDIS, from wherever */
 	bool hostile;                           /* what the host sends may find no room */
+	uint32_t said;                          /* messages of host_say() */
 	uint32_t completed;                     /* packets that the guest gave back */
 	uint64_t completed_id;                  /* of the last one */
 	uint32_t completed_status;
@@ -137,7 +139,7 @@ int host_transfer(struct world *w, uint32_t index, uint64_t id,
 /* Write a message into sub-allocation @sub; its range. */
 struct vmbus_transfer_range host_put(struct world *w, uint32_t sub, const void *message,
 				     uint32_t bytes);
-/* One message in one packet, in sub-allocation 0. */
+/* One message in one packet, in a sub-allocation of its own. */
 void host_say(struct world *w, uint32_t index, const void *message, uint32_t bytes);
 /* An RNDIS message: header, then @body. */
 struct host_message host_message(uint32_t type, const void *body, uint32_t body_bytes);

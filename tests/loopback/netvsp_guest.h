@@ -4,8 +4,8 @@
  * looks closely at whatever comes. For tests and benchmarks, on top of the mini guest.
  *
  * What the host sends is taken by netvsp_guest_poll() and sorted: completions, answers and indications
- * of RNDIS, frames (pieces put together again), anything else. Each sub-allocation is known to be the host's or
- * the guest's; one that comes twice is a problem, as is anything else that breaks the protocol.
+ * of RNDIS, frames (pieces put together again), anything else. Each sub-allocation is known to be the
+ * host's or the guest's; one that comes twice is a problem, as is anything else that breaks the protocol.
  */
 #ifndef OPENLIS_TESTS_NETVSP_GUEST_H
 #define OPENLIS_TESTS_NETVSP_GUEST_H

@@ -222,6 +222,26 @@ void world_channels(struct world *world, uint32_t count)
 	world_settle(world);
 }
 
+void world_carries(struct world *world)
+{
+	static const uint8_t frame[60] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5, 1, 2, 3 };
+	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
+	struct netvsp_guest_frame *came;
+	struct memory_frame *sent;
+
+	memory_port_drop(&world->port);
+	assert_int_equal(netvsp_guest_send_frame(&world->guest, 0, &out), NVSP_STATUS_SUCCESS);
+	sent = memory_port_take(&world->port);
+	assert_non_null(sent);
+	assert_int_equal(sent->bytes, sizeof(frame));
+	assert_memory_equal(sent->data, frame, sizeof(frame));
+	free(sent);
+	came = world_receives(world, frame, sizeof(frame), NULL);
+	assert_int_equal(came->bytes, sizeof(frame));
+	assert_memory_equal(came->data, frame, sizeof(frame));
+	free(came);
+}
+
 void world_is_alive(struct world *world)
 {
 	uint32_t value = 0, bytes = sizeof(value);
@@ -255,4 +275,42 @@ struct netvsp_guest_frame *world_receives(struct world *world, const uint8_t *da
 	frame = netvsp_guest_take_frame(&world->guest);
 	assert_non_null(frame);
 	return frame;
+}
+
+uint32_t world_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+void world_queue_numbered(struct world *world, uint32_t number, uint32_t bytes)
+{
+	uint8_t data[1514];
+
+	memset(data, (int)number, bytes);
+	memcpy(data, world_mac, sizeof(world_mac));
+	memcpy(data + 14, &number, sizeof(number));
+	memory_port_queue(&world->port, data, bytes, NULL);
+}
+
+void world_take_numbered(struct world *world, uint32_t *next, uint32_t end)
+{
+	while (world->guest.frames) {
+		struct netvsp_guest_frame *came = netvsp_guest_take_frame(&world->guest);
+		uint32_t number;
+
+		memcpy(&number, came->data + 14, sizeof(number));
+		assert_int_equal(number, *next);
+		assert_true(number < end);
+		for (uint32_t i = 18; i < came->bytes; i++)
+			assert_int_equal(came->data[i], (uint8_t)number);
+		++*next;
+		free(came);
+	}
+}
+
+void world_runs(struct world *world)
+{
+	for (int i = 0; i < 20; i++)
+		world->guest.mini.pump(world->guest.mini.pump_arg);
 }

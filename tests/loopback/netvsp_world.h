@@ -92,6 +92,9 @@ void world_settle(struct world *world);
 /** world_check() - Nobody has broken a promise. */
 void world_check(struct world *world);
 
+/** world_carries() - One small frame goes each way. */
+void world_carries(struct world *world);
+
 /** world_is_alive() - The card still answers. */
 void world_is_alive(struct world *world);
 
@@ -101,6 +104,18 @@ void world_is_broken(struct world *world);
 /** world_receives() - One frame to the guest, and it as it came there; freed by the caller. */
 struct netvsp_guest_frame *world_receives(struct world *world, const uint8_t *data, uint32_t bytes,
 					  const struct net_offload *offload);
+
+/** world_random() - The next of some numbers, which are the same each time. */
+uint32_t world_random(uint32_t *seed);
+
+/** world_queue_numbered() - A frame for the guest that has its number in it. */
+void world_queue_numbered(struct world *world, uint32_t number, uint32_t bytes);
+
+/** world_take_numbered() - Those that came: *next and so on, in order, none from @end on. */
+void world_take_numbered(struct world *world, uint32_t *next, uint32_t end);
+
+/** world_runs() - Have the host run as long as it likes, without the guest's taking anything. */
+void world_runs(struct world *world);
 
 #define FILTER_ALL 0x2fu
 

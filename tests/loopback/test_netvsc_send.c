@@ -97,6 +97,7 @@ static void a_short_frame_is_copied_into_a_section(void **state)
 	struct netvsc_ended ended;
 
 	world_become_ready(w);
+	memset(w->send.memory, 0xee, w->send.bytes);
 	fill(w, 100, 1514);
 	packet = world_packet(w, &piece, 100, 1514);
 	assert_true(send(w, &packet, &request));
@@ -112,6 +113,8 @@ static void a_short_frame_is_copied_into_a_section(void **state)
 	assert_int_equal(message.info_count, 0);
 	fill(w, 100, 1514);
 	assert_memory_equal(message.data, w->frames + 100, 1514);
+	/* Nothing of what was in the section before. */
+	assert_memory_equal(message.data + 1514, "\0\0\0\0\0\0\0", question.data_bytes - HEAD - 1514);
 	assert_int_equal(netvsc_in_flight(&w->channels[0]), 1);
 	host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
 	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
@@ -339,8 +342,9 @@ static void a_frame_to_be_cut_has_its_headers_changed_in_a_copy(void **state)
 	struct world *w = *state;
 
 	world_become_ready(w);
-	for (uint32_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
-		uint32_t bytes = sizes[i / 2], offset = 77;
+	for (uint32_t i = 0; i < 4 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+		/* In the middle of a page, and so that the page ends within the headers. */
+		uint32_t bytes = sizes[i / 4], offset = i & 2 ? HV_PAGE_BYTES - 50 : 77;
 		struct netvsc_request request;
 		struct netvsc_piece pieces[3];
 		struct netvsc_packet packet;
@@ -353,11 +357,13 @@ static void a_frame_to_be_cut_has_its_headers_changed_in_a_copy(void **state)
 		packet.transport_offset = (uint16_t)make_tcp(w, offset, i & 1, bytes);
 		packet.network_offset = 14;
 		packet.segment_bytes = 1460;
-		packet.wishes = NETVSC_WISH_SEGMENTS | (i & 1 ? NETVSC_WISH_IPV6 : NETVSC_WISH_IPV4);
-		/* The headers lie in two pieces. */
-		world_packet(w, &pieces[0], offset, 40);
-		world_packet(w, &pieces[1], offset + 40, bytes - 40);
-		packet.piece_count = 2;
+		packet.wishes = NETVSC_WISH_SEGMENTS | NETVSC_WISH_TCP_CHECKSUM |
+				(i & 1 ? NETVSC_WISH_IPV6 : NETVSC_WISH_IPV4);
+		if (!(i & 2)) { /* the headers lie in two pieces */
+			world_packet(w, &pieces[0], offset, 40);
+			world_packet(w, &pieces[1], offset + 40, bytes - 40);
+			packet.piece_count = 2;
+		}
 		memcpy(before, w->frames + offset, 75);
 		done = send(w, &packet, &request);
 		assert_int_equal(done, bytes <= 6000);
@@ -369,7 +375,7 @@ static void a_frame_to_be_cut_has_its_headers_changed_in_a_copy(void **state)
 		assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
 		assert_int_equal(netvsc_take_ended(&w->channels[0]).requests != NULL, !done);
 	}
-	assert_int_equal(w->channels[0].send_counters.segmented, 12);
+	assert_int_equal(w->channels[0].send_counters.segmented, 24);
 }
 
 static void impossible_frames_are_refused(void **state)
@@ -392,7 +398,11 @@ static void impossible_frames_are_refused(void **state)
 				 -LIS_INVALID); \
 	} while (0)
 	REFUSED(packet.piece_count = 0);
-	REFUSED(packet.piece_count = NETVSC_PIECES_MAX + 1);
+	for (uint32_t i = 0; i <= NETVSC_PIECES_MAX; i++)
+		(void)world_packet(w, &pieces[i], i * 10, 10);
+	packet = (struct netvsc_packet){ .pieces = pieces, .piece_count = NETVSC_PIECES_MAX + 1,
+					 .bytes = 10 * (NETVSC_PIECES_MAX + 1) };
+	assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done), -LIS_INVALID);
 	REFUSED(packet.bytes = 199);
 	REFUSED(packet.bytes = 201);
 	REFUSED(pieces[0].bytes = 13; packet.bytes = 13);
@@ -577,6 +587,25 @@ static void without_a_section_short_frames_stay_where_they_are(void **state)
 	assert_null(netvsc_channel_close(&w->channels[1]));
 }
 
+/* Those in flight, and the one that is being filled. */
+static void sections_of_a_closed_channel_are_the_others(void **state)
+{
+	struct world *w = *state;
+	struct netvsc_request request;
+	struct netvsc_piece piece;
+	struct netvsc_packet packet = world_packet(w, &piece, 0, 5000);
+	bool done;
+
+	world_become_ready(w);
+	assert_int_equal(world_open_channel(w, 1), 0);
+	for (uint32_t i = 0; i < SECTION_COUNT; i++)
+		assert_int_equal(netvsc_send(&w->channels[1], &packet, &request, &done), 0);
+	assert_null(netvsc_channel_close(&w->channels[1]));
+	for (uint32_t i = 0; i < SECTION_COUNT; i++)
+		assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), 0);
+	assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), -LIS_AGAIN);
+}
+
 static void without_a_head_a_section_serves(void **state)
 {
 	struct world *w = *state;
@@ -711,6 +740,35 @@ static void a_full_ring_says_again_and_then_room(void **state)
 	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ROOM);
 	assert_true(netvsc_channel_has_room(&w->channels[0]));
 	assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done), 0);
+}
+
+/* Whatever a send takes before it finds the ring full it gives back. */
+static void a_send_that_finds_no_room_takes_nothing(void **state)
+{
+	struct world *w = *state;
+	static struct netvsc_request requests[512];
+	struct netvsc_piece piece;
+	struct netvsc_packet packet = world_packet(w, &piece, 0, 60000);
+	uint32_t in_flight, head_free;
+	bool done;
+	int err;
+
+	w->channel_config.queue_depth = 512;
+	world_become_ready(w);
+	while ((err = netvsc_send(&w->channels[0], &packet,
+				  &requests[netvsc_in_flight(&w->channels[0])], &done)) == 0)
+		/* So that heads do not run out. */
+		w->channels[0].head_free = 0;
+	assert_int_equal(err, -LIS_AGAIN);
+	in_flight = netvsc_in_flight(&w->channels[0]);
+	assert_in_range(in_flight, 20, 500);
+	head_free = w->channels[0].head_free;
+	for (uint32_t i = 0; i < 1000; i++)
+		assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[511], &done),
+				 -LIS_AGAIN);
+	assert_int_equal(netvsc_in_flight(&w->channels[0]), in_flight);
+	assert_int_equal(w->channels[0].head_free, head_free);
+	assert_non_null(netvsc_channel_close(&w->channels[0]));
 }
 
 static void a_batch_that_finds_no_room_goes_later(void **state)
@@ -888,10 +946,12 @@ int main(void)
 		TEST(frames_keep_their_order),
 		TEST(more_pieces_than_the_host_takes_are_refused),
 		TEST(without_a_section_short_frames_stay_where_they_are),
+		TEST(sections_of_a_closed_channel_are_the_others),
 		TEST(without_a_head_a_section_serves),
 		TEST(a_short_frame_in_a_section_alone_needs_no_range),
 		TEST(a_full_table_says_again_and_then_room),
 		TEST(a_full_ring_says_again_and_then_room),
+		TEST(a_send_that_finds_no_room_takes_nothing),
 		TEST(a_batch_that_finds_no_room_goes_later),
 		TEST(an_answer_of_failure_frees_all_the_same),
 		TEST(a_request_ends_once_whatever_the_host_answers),

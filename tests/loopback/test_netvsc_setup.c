@@ -306,6 +306,38 @@ static void answers_that_cannot_be_count_for_nothing(void **state)
 	NO_OFFLOADS(w->card.offload.object.bytes = NDIS_OFFLOAD_BYTES_1 - 1);
 	NO_OFFLOADS(w->card.offload.checksum.ipv4_tx &= ~NDIS_CHECKSUM_TCP_OPTIONS);
 #undef NO_OFFLOADS
+	/* Too short for what they are to say, or too long. */
+#define BENT(oid, bytes) \
+	do { \
+		w = again(state); \
+		w->card.bent_oid = (oid); \
+		w->card.bent_bytes = (bytes); \
+	} while (0)
+	BENT(OID_802_3_PERMANENT_ADDRESS, 5);
+	assert_fails(w, -LIS_CORRUPT);
+	BENT(OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES, NDIS_OFFLOAD_BYTES_3 - 1);
+	world_become_ready(w);
+	assert_false(w->netvsc.offloads.tcp_ipv4);
+	BENT(OID_GEN_MAXIMUM_FRAME_SIZE, 3);
+	world_become_ready(w);
+	assert_int_equal(w->netvsc.mtu, 1500);
+	BENT(OID_GEN_MEDIA_CONNECT_STATUS, 3);
+	w->card.media = RNDIS_MEDIA_DISCONNECTED;
+	world_become_ready(w);
+	assert_true(w->netvsc.link_up);
+	BENT(OID_GEN_LINK_SPEED, 3);
+	world_become_ready(w);
+	assert_int_equal(w->netvsc.bits_per_second, 0);
+	BENT(OID_GEN_RECEIVE_SCALE_CAPABILITIES, NDIS_RSS_CAPABILITIES_BYTES - 1);
+	world_become_ready(w);
+	assert_int_equal(w->netvsc.rss.queues_max, 0);
+	BENT(OID_GEN_FRIENDLY_NAME, NETVSC_NAME_BYTES_MAX);
+	world_become_ready(w);
+	assert_int_equal(w->netvsc.name_bytes, NETVSC_NAME_BYTES_MAX);
+	BENT(OID_GEN_FRIENDLY_NAME, NETVSC_NAME_BYTES_MAX + 1);
+	world_become_ready(w);
+	assert_int_equal(w->netvsc.name_bytes, 0);
+#undef BENT
 	w = again(state);
 	w->card.rss.object.type = NDIS_OBJECT_DEFAULT;
 	world_become_ready(w);
@@ -589,6 +621,25 @@ static void a_card_is_set_up_again_after_it_was_closed(void **state)
 	}
 }
 
+/* The driver has taken its memory back, and the host of the next time speaks too early. */
+static void buffers_are_forgotten_with_the_channel(void **state)
+{
+	struct world *w = *state;
+	struct host_message frame = host_frame(w->frames, 60, NULL, 0);
+
+	world_become_ready(w);
+	assert_null(netvsc_channel_close(&w->channels[0]));
+	wire_reset(&w->wires[0]);
+	assert_int_equal(world_open_channel(w, 0), 0);
+	assert_int_equal(netvsc_start(&w->netvsc, w->now_ns), 0);
+	host_say(w, 0, frame.bytes, frame.length);
+	assert_null(world_next(w, 0, NULL));
+	assert_int_equal(world_violations(w), 1);
+	netvsc_revoke(&w->netvsc);
+	assert_int_equal(host_take(w, 0).message.type, NVSP_INIT);
+	assert_false(host_look(w, 0, &(struct question){ 0 }));
+}
+
 static void closing_is_possible_at_any_step(void **state)
 {
 	for (int steps = 0; steps < 13; steps++) {
@@ -740,6 +791,7 @@ int main(void)
 		TEST(impossible_configurations_are_refused),
 		TEST(nothing_goes_before_ready),
 		TEST(a_card_is_set_up_again_after_it_was_closed),
+		TEST(buffers_are_forgotten_with_the_channel),
 		TEST(closing_is_possible_at_any_step),
 		TEST(sub_channels_are_as_many_as_the_host_gives),
 		TEST(hosts_of_old_have_no_sub_channels),

@@ -11,22 +11,6 @@ static uint32_t wait_status(struct world *world, uint32_t channel, uint64_t id)
 	return completion.message.rndis_packet_complete.status;
 }
 
-/* Whatever was sent before, a frame still goes each way. */
-static void assert_carries(struct world *world)
-{
-	static const uint8_t frame[60] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5, 4, 5, 6 };
-	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
-	struct memory_frame *sent;
-
-	memory_port_drop(&world->port);
-	assert_int_equal(netvsp_guest_send_frame(&world->guest, 0, &out), NVSP_STATUS_SUCCESS);
-	sent = memory_port_take(&world->port);
-	assert_non_null(sent);
-	assert_memory_equal(sent->data, frame, sizeof(frame));
-	free(sent);
-	free(world_receives(world, frame, sizeof(frame), NULL));
-}
-
 /* ---- messages of NVSP ---- */
 
 static void data_before_a_version_break_the_channel(void **state)
@@ -43,7 +27,7 @@ static void data_before_a_version_break_the_channel(void **state)
 		world_is_broken(world);
 	}
 	world_ready(world, FILTER_ALL);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* Of the messages behind the version, those that hosts know are answered; the others break it. */
@@ -84,7 +68,7 @@ static void a_second_version_breaks_the_channel(void **state)
 	assert_int_equal(netvsp_guest_send_nvsp(&world->guest, 0, 1, &message, true), 0);
 	world_is_broken(world);
 	world_ready(world, FILTER_ALL);
-	assert_carries(world);
+	world_carries(world);
 }
 
 static void a_packet_without_a_message_breaks_the_channel(void **state)
@@ -115,7 +99,7 @@ static void messages_cut_short_do_no_harm(void **state)
 		assert_int_equal(netvsp_guest_put(guest, 0, &out), 0);
 		assert_int_equal(wait_status(world, 0, bytes), NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
-	assert_carries(world);
+	world_carries(world);
 }
 
 static void set_up_by_the_wrong_packets_breaks_the_channel(void **state)
@@ -143,7 +127,7 @@ static void set_up_by_the_wrong_packets_breaks_the_channel(void **state)
 	world_is_broken(world);
 	netvsp_guest_free(guest, &guest->data);
 	world_ready(world, FILTER_ALL);
-	assert_carries(world);
+	world_carries(world);
 }
 
 static void set_up_on_a_sub_channel_costs_only_that_one(void **state)
@@ -161,7 +145,7 @@ static void set_up_on_a_sub_channel_costs_only_that_one(void **state)
 		assert_int_equal(netvsp_guest_send_nvsp(guest, 1, 1, &message, true), 0);
 		world_settle(world);
 		assert_int_equal(netvsp_status(world->netvsp).channels_open, 2);
-		assert_carries(world);
+		world_carries(world);
 		netvsp_guest_close(guest, 1);
 		world_settle(world);
 		assert_int_equal(netvsp_guest_open(guest, 1), 0);
@@ -209,7 +193,7 @@ static void completions_of_nothing_break_the_channel(void **state)
 		world_is_broken(world);
 		guest->keep = guest->forget = false;
 		world_ready(world, FILTER_ALL);
-		assert_carries(world);
+		world_carries(world);
 		netvsp_guest_close(guest, 0);
 	}
 }
@@ -228,7 +212,7 @@ static void completions_on_another_channel_cost_that_one(void **state)
 	guest->keep = guest->forget = false;
 	netvsp_guest_give_back(guest, UINT32_MAX);
 	world_settle(world);
-	assert_carries(world);
+	world_carries(world);
 }
 
 static void completions_before_there_is_a_buffer_are_nobodys(void **state)
@@ -242,7 +226,7 @@ static void completions_before_there_is_a_buffer_are_nobodys(void **state)
 	world_share(world);
 	assert_int_equal(netvsp_guest_initialize(&world->guest), 0);
 	world_set_filter(world, FILTER_ALL);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* A broken channel's frames are free again, each once. */
@@ -284,7 +268,7 @@ static void a_broken_sub_channel_gives_everything_back(void **state)
 	world_settle(world);
 	netvsp_guest_drop(guest);
 	guest->frame_count = 0;
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* ---- where messages lie ---- */
@@ -332,7 +316,7 @@ static void sections_that_do_not_exist_are_refused(void **state)
 		assert_int_equal(wait_status(world, 0, 1), index == count - 1 ?
 				 NVSP_STATUS_SUCCESS : NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* It would fit into two. */
@@ -386,7 +370,7 @@ static void ranges_outside_guest_memory_are_refused(void **state)
 			assert_int_equal(wait_status(world, 0, 1), NVSP_STATUS_INVALID_RNDIS_PACKET);
 		}
 	}
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* One packet names the same page again and again: more than 4 GiB, or more pieces than there may be. */
@@ -421,7 +405,7 @@ static void endless_ranges_are_refused(void **state)
 	out = vmbus_packet_gpa_direct(1, &builder, &piece, 1);
 	assert_int_equal(netvsp_guest_put(guest, 0, &out), 0);
 	assert_int_equal(wait_status(world, 0, 1), NVSP_STATUS_INVALID_RNDIS_PACKET);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* ---- messages with frames ---- */
@@ -488,7 +472,7 @@ static void frames_cut_short_are_refused(void **state)
 		assert_int_equal(send_raw(world, &message, 104), NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
 	assert_int_equal(world->port.sent_frames, 0);
-	assert_carries(world);
+	world_carries(world);
 }
 
 static void lengths_that_lie_are_refused(void **state)
@@ -522,7 +506,7 @@ static void lengths_that_lie_are_refused(void **state)
 		assert_int_equal(send_raw(world, &message, 104), NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
 	assert_int_equal(world->port.sent_frames, 0);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* A frame may be any bytes of its message, the header included: they are the guest's own. */
@@ -549,7 +533,8 @@ static void information_that_makes_no_sense_is_refused(void **state)
 	static const struct {
 		uint32_t bytes, type, offset, all;
 	} wrong[] = {
-		{ 0, 0, 0, 16 }, { 8, 99, 0, 16 }, { 0, 0, 12, 16 }, { 1, 0, 12, 16 }, { 11, 0, 12, 16 }, { 17, 0, 12, 16 },
+		{ 0, 0, 0, 16 }, { 8, 99, 0, 16 }, { 0, 0, 12, 16 }, { 1, 0, 12, 16 },
+		{ 11, 0, 12, 16 }, { 17, 0, 12, 16 },
 		{ 16, 0, 17, 16 }, { 16, 0, UINT32_MAX, 16 }, { UINT32_MAX, 0, 12, 16 },
 		{ 12, 0, 12, 23 }, { 16, 0, 12, 17 }, { 16, 0, 12, 27 }, { 300, 99, 12, 300 },
 	};
@@ -567,7 +552,7 @@ static void information_that_makes_no_sense_is_refused(void **state)
 		assert_int_equal(send_raw(world, &message, 444), NVSP_STATUS_INVALID_RNDIS_PACKET);
 	}
 	assert_int_equal(world->port.sent_frames, 0);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* What the card does not know, or has no room for its value, is not there. */
@@ -649,7 +634,7 @@ static void large_segments_that_are_none_are_refused(void **state)
 	frame.protocol = NET_TEST_UDP;
 	layout = net_test_build(&frame, data);
 	assert_int_equal(send_wish(world, data, layout.bytes, RNDIS_INFO_LSO, lso | 1000), refused);
-	assert_carries(world);
+	world_carries(world);
 }
 
 /* Many packets of many pieces each: the loop looks at other things in between. */
@@ -704,7 +689,7 @@ static void checksums_outside_the_frame_are_refused(void **state)
 			}
 		}
 		world_check(world);
-		assert_carries(world);
+		world_carries(world);
 	}
 }
 

@@ -31,19 +31,13 @@ static void yield(void *arg)
 	sched_yield();
 }
 
-static uint32_t next_random(uint32_t *seed)
-{
-	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
-}
-
 /* ---- the guest ---- */
 
 static int send_next(struct traffic *t)
 {
 	struct net_test_frame frame = {
 		.ip_version = 4, .protocol = NET_TEST_UDP, .host = t->sent, .seed = t->sent,
-		.source_port = (uint16_t)t->sent, .payload_bytes = 20 + next_random(&t->seed) % 1400,
+		.source_port = (uint16_t)t->sent, .payload_bytes = 20 + world_random(&t->seed) % 1400,
 	};
 	uint8_t data[FRAME_MAX + 100], message[FRAME_MAX + 300];
 	struct net_test_layout layout = net_test_build(&frame, data);
@@ -104,16 +98,16 @@ static void *run_guest(void *arg)
 		while (may_send(t) && send_next(t) == 0) {
 			t->busy[t->sent++ % NETVSP_GUEST_SLOTS] = true;
 			any = true;
-			if (next_random(&t->seed) % 16 == 0)
+			if (world_random(&t->seed) % 16 == 0)
 				break;
 		}
-		guest->keep = next_random(&t->seed) % 4 == 0;
+		guest->keep = world_random(&t->seed) % 4 == 0;
 		any |= netvsp_guest_poll(guest) > 0;
-		if (next_random(&t->seed) % 4 == 0 || !any)
+		if (world_random(&t->seed) % 4 == 0 || !any)
 			netvsp_guest_give_back(guest, UINT32_MAX);
 		take_all(t);
 		note(t, !guest->problem, guest->problem);
-		if (next_random(&t->seed) % 512 == 0)
+		if (world_random(&t->seed) % 512 == 0)
 			usleep(200);
 		if (any || t->go_on || guest->unsent)
 			continue;

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* The network VSP's life: it comes, is opened again and again, goes under load, and its link changes. */
+#include "tests/loopback/netvsp_world.h"
+
+/* ---- life ---- */
+
+static void a_card_is_refused_that_makes_no_sense(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_config config = {
+		.name = "nic1", .mac = { 2, 0, 0, 0, 0, 9 }, .bus_loop = world->bus_loop,
+		.loop = world->loop, .port = &world->port.base,
+	};
+	struct netvsp_config wrong = config;
+	struct netvsp *netvsp;
+
+	wrong.loop = NULL;
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_INVALID);
+	wrong = config;
+	wrong.port = NULL;
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_INVALID);
+	wrong = config;
+	wrong.mac[0] = 3;
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_INVALID);
+	wrong = config;
+	memset(wrong.mac, 0, sizeof(wrong.mac));
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_INVALID);
+	wrong = config;
+	wrong.channels_max = NETVSP_CHANNELS_MAX + 1;
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_INVALID);
+	wrong = config;
+	wrong.instance_id = netvsp_instance_id(world_mac);
+	assert_int_equal(netvsp_create(world->host, &wrong, &netvsp), -LIS_BUSY);
+}
+
+static void a_card_nobody_opened_goes(void **state)
+{
+	struct world *world = *state;
+
+	world_destroy_card(world);
+	assert_int_equal(world->port.set_receives, 0);
+}
+
+static void a_closed_card_begins_anew(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+
+	for (int i = 0; i < 20; i++) {
+		static const uint8_t frame[60] = { 2, 0, 0, 0, 0, 1 };
+
+		world_ready(world, FILTER_ALL);
+		guest->keep = true;
+		memory_port_queue(&world->port, frame, sizeof(frame), NULL);
+		world_settle(world);
+		assert_int_equal(guest->frame_count, 1);
+		free(netvsp_guest_take_frame(guest));
+		guest->keep = false;
+		netvsp_guest_close(guest, 0);
+		netvsp_guest_forget_held(guest);
+		assert_int_equal(netvsp_status(world->netvsp).filter, 0);
+		/* For the next guest. */
+		memory_port_queue(&world->port, frame, sizeof(frame), NULL);
+		world_open(world);
+		world_share(world);
+		assert_int_equal(netvsp_guest_initialize(guest), 0);
+		world_settle(world);
+		assert_int_equal(guest->frame_count, 0);
+		world_set_filter(world, NDIS_FILTER_DIRECTED);
+		world_settle(world);
+		assert_int_equal(guest->frame_count, 1);
+		netvsp_guest_drop(guest);
+		guest->frame_count = 0;
+		world_carries(world);
+		netvsp_guest_close(guest, 0);
+	}
+}
+
+static void a_card_goes_under_load(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	uint8_t frame[60] = { 2, 0, 0, 0, 0, 1 };
+	uint8_t message[200];
+	struct netvsp_guest_way way = { .section = 3 };
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 3);
+	guest->keep = true;
+	for (int i = 0; i < 500; i++)
+		memory_port_queue(&world->port, frame, sizeof(frame), NULL);
+	way.section_bytes = netvsp_guest_message(
+		&(struct netvsp_guest_out){ .data = frame, .bytes = sizeof(frame) }, message);
+	for (uint32_t i = 0; i < 40; i++)
+		assert_int_equal(netvsp_guest_send(guest, i % 4, i, message, way.section_bytes, &way),
+				 0);
+	io_loop_turn(world->loop, false);
+	netvsp_guest_poll(guest);
+	world_destroy_card(world);
+	assert_null(guest->problem);
+}
+
+/* Each channel is closed while the card's loop goes on, as on another thread. */
+static struct {
+	struct world *world;
+	const struct partition_ops *ops;
+} closing;
+
+static void unbind_and_run(struct partition *partition, uint32_t connection_id)
+{
+	closing.ops->unbind_signal(partition, connection_id);
+	for (int i = 0; i < 20; i++) {
+		io_loop_turn(closing.world->loop, false);
+		netvsp_guest_poll(&closing.world->guest);
+	}
+}
+
+/*
+ * Sub-channels are closed first, and the guest, who does not know yet, reads on: what came on them must
+ * not be written over by what comes on the primary channel.
+ */
+static void what_the_guest_holds_of_a_card_that_goes_is_its_own(void **state)
+{
+	const struct world_config config = { .receive_pages = 16 };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+	struct partition_ops ops = *world->partition->ops;
+	uint32_t held;
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 3);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 0, 4), 0);
+	guest->keep = guest->forget = true;
+	for (uint32_t i = 0; i < 200; i++) {
+		struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP, .host = i };
+		uint8_t data[100];
+		struct net_test_layout layout = net_test_build(&frame, data);
+
+		memory_port_queue(&world->port, data, layout.bytes, NULL);
+	}
+	world_settle(world);
+	held = guest->held_count;
+	assert_true(held > 1);
+	closing.world = world;
+	closing.ops = world->partition->ops;
+	ops.unbind_signal = unbind_and_run;
+	world->partition->ops = &ops;
+	world_destroy_card(world);
+	world->partition->ops = closing.ops;
+	world_check(world);
+	assert_true(guest->held_count <= held + 1);
+}
+
+static void a_guest_that_vanishes_leaves_nothing_behind(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	static const uint8_t frame[60] = { 2, 0, 0, 0, 0, 1 };
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 2);
+	guest->keep = true;
+	for (int i = 0; i < 500; i++)
+		memory_port_queue(&world->port, frame, sizeof(frame), NULL);
+	netvsp_guest_settle(guest);
+	vmbus_host_reset(world->host, &world->call);
+	for (int i = 0; i < 1000 && !world->called; i++)
+		guest->mini.pump(guest->mini.pump_arg);
+	assert_int_equal(world->called, 1);
+	world->called = 0;
+	assert_int_equal(netvsp_status(world->netvsp).channels_open, 0);
+	memset(guest->open, 0, sizeof(guest->open));
+	netvsp_guest_drop(guest);
+	guest->frame_count = 0;
+	guest->keep = false;
+	netvsp_guest_forget_held(guest);
+	assert_int_equal(mini_connect(&guest->mini, VMBUS_VERSION_IRON), 0);
+	assert_int_equal(mini_request_offers(&guest->mini), 0);
+	world_ready(world, FILTER_ALL);
+	netvsp_guest_drop(guest);
+	guest->frame_count = 0;
+	world_carries(world);
+}
+
+/* ---- link ---- */
+
+static void link_changes_are_told(void **state)
+{
+	struct world *world = *state;
+
+	world_ready(world, FILTER_ALL);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), 0);
+	netvsp_set_link(world->netvsp, false);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), RNDIS_STATUS_MEDIA_DISCONNECT);
+	assert_false(netvsp_status(world->netvsp).link_up);
+	/* Down already. */
+	memory_port_set_link(&world->port, false);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), 0);
+	netvsp_set_link(world->netvsp, true);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), 0);
+	memory_port_set_link(&world->port, true);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), RNDIS_STATUS_MEDIA_CONNECT);
+	for (int i = 0; i < 10; i++) {
+		netvsp_set_link(world->netvsp, i % 2);
+		netvsp_set_link(world->netvsp, !(i % 2));
+		netvsp_set_link(world->netvsp, i % 2);
+		world_settle(world);
+		assert_int_equal(netvsp_guest_take_indication(&world->guest),
+				 i % 2 ? RNDIS_STATUS_MEDIA_CONNECT : RNDIS_STATUS_MEDIA_DISCONNECT);
+	}
+	world_carries(world);
+}
+
+static void a_link_that_was_down_before_the_guest_came_is_known(void **state)
+{
+	struct world *world = *state;
+	uint32_t value, bytes = sizeof(value);
+
+	netvsp_set_link(world->netvsp, false);
+	world_ready(world, FILTER_ALL);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), RNDIS_STATUS_MEDIA_DISCONNECT);
+	assert_int_equal(netvsp_guest_query(&world->guest, OID_GEN_MEDIA_CONNECT_STATUS, &value, &bytes),
+			 RNDIS_STATUS_SUCCESS);
+	assert_int_equal(value, RNDIS_MEDIA_DISCONNECTED);
+	netvsp_set_link(world->netvsp, true);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(&world->guest), RNDIS_STATUS_MEDIA_CONNECT);
+}
+
+/* It changes while there is nothing to tell it in. */
+static void a_link_change_is_told_when_there_is_a_buffer(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+
+	world_ready(world, FILTER_ALL);
+	assert_int_equal(netvsp_guest_revoke(guest, true), 0);
+	world_settle(world);
+	memory_port_set_link(&world->port, false);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_share(guest, &guest->receive, 0, guest->receive.bytes), 0);
+	assert_int_equal(netvsp_guest_give_receive(guest, guest->receive.gpadl_id), 0);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_MEDIA_DISCONNECT);
+}
+
+/* It is told, and the channel closed, before anything is flushed. */
+static void a_link_change_right_before_the_end_is_harmless(void **state)
+{
+	struct world *world = *state;
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 2);
+	netvsp_set_link(world->netvsp, false);
+	netvsp_destroy(world->netvsp, &world->call);
+	for (int i = 0; i < 20; i++)
+		io_loop_turn(world->bus_loop, false);
+	for (int i = 0; i < 1000 && !world->called; i++)
+		world->guest.mini.pump(world->guest.mini.pump_arg);
+	assert_int_equal(world->called, 1);
+	world->called = 0;
+	world->netvsp = NULL;
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_card_is_refused_that_makes_no_sense),
+		TEST(a_card_nobody_opened_goes),
+		TEST(a_closed_card_begins_anew),
+		TEST(a_card_goes_under_load),
+		TEST(what_the_guest_holds_of_a_card_that_goes_is_its_own),
+		TEST(a_guest_that_vanishes_leaves_nothing_behind),
+		TEST(link_changes_are_told),
+		TEST(a_link_that_was_down_before_the_guest_came_is_known),
+		TEST(a_link_change_is_told_when_there_is_a_buffer),
+		TEST(a_link_change_right_before_the_end_is_harmless),
+	};
+
+	return cmocka_run_group_tests_name("netvsp life", tests, NULL, NULL);
+}
