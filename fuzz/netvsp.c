@@ -42,7 +42,7 @@ static uint32_t sub_bytes, sub_count;
  * Completions that may mean another packet than the guest has: one that comes yet, or, where they wait
  * behind a buffer that comes in place of another, one of that.
  */
-static bool guessed[BUS_CHANNELS][IDS_MAX], ring_full;
+static bool guessed[BUS_CHANNELS][IDS_MAX], guessed_any, ring_full;
 
 static struct gpadl {
 	uint32_t refs, offset, bytes;
@@ -79,7 +79,8 @@ static void check_message(uint32_t channel, uint32_t at, uint32_t bytes, uint32_
 	FUZZ_CHECK(header.type == RNDIS_PACKET && bytes >= sizeof(header) + sizeof(packet));
 	read_buffer(at + sizeof(header), &packet, sizeof(packet));
 	bytes -= (uint32_t)sizeof(header);
-	FUZZ_CHECK(packet.data_offset <= bytes && packet.data_bytes == bytes - packet.data_offset);
+	FUZZ_CHECK(packet.data_bytes && packet.data_offset <= bytes &&
+		   packet.data_bytes == bytes - packet.data_offset);
 	FUZZ_CHECK(packet.info_offset + packet.info_bytes <= packet.data_offset);
 	if (packet.info_bytes >= 16) {
 		struct rndis_packet_info info;
@@ -324,7 +325,7 @@ static void guest_sets_rss(struct input *input, uint8_t how)
 	} };
 
 	for (uint32_t i = 0; i < 8; i++)
-		rss.table[i] = input_u8(input) % BUS_CHANNELS;
+		rss.table[i] = input_u8(input) % (how & 32 ? 256 : BUS_CHANNELS);
 	memset(rss.key, 0x5c, sizeof(rss.key));
 	if (how & 128) {
 		rss.head.table_offset = input_u16(input);
@@ -429,6 +430,8 @@ static uint32_t put_message(struct input *input, uint8_t *to)
 
 		if (which & 0x40)
 			info = (struct rndis_packet_info){ input_u8(input), which & 15, input_u8(input) };
+		if (which & 0x20) /* TCP's place is near the frame's end */
+			value &= ~(0x380u << RNDIS_TX_HEADER_OFFSET_SHIFT);
 		memcpy(to + at, &info, sizeof(info));
 		memcpy(to + at + sizeof(info), &value, sizeof(value));
 		at += 16;
@@ -441,7 +444,10 @@ static uint32_t put_message(struct input *input, uint8_t *to)
 		uint32_t *fields[] = { &header.bytes, &packet.data_offset, &packet.data_bytes,
 				       &packet.info_offset, &packet.info_bytes, &header.type };
 
-		*fields[lie % 6] = input_u32(input);
+		if (lie & 0x80)
+			*fields[lie % 6] += (uint32_t)(int8_t)input_u8(input);
+		else
+			*fields[lie % 6] = input_u32(input);
 	}
 	memset(to + at, 0, data_bytes + 8);
 	memcpy(to + at, (const uint8_t[]){ 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45 }, 15);
@@ -518,6 +524,8 @@ static void guest_completes(struct input *input, uint32_t channel)
 				packet.id = subs[sub].id;
 		}
 	}
+	if (!packet.id && which < 0xf8)
+		return;
 	if (!bus_guest_sends(channel, &packet, sizeof(packet)))
 		return;
 	guessed[channel][packet.id] = true;
@@ -527,6 +535,7 @@ static void guest_completes(struct input *input, uint32_t channel)
 			guessed[channel][packet.id] = ring_full;
 		}
 	}
+	guessed_any |= guessed[channel][packet.id];
 	bus_turn();
 }
 
@@ -601,7 +610,7 @@ static void begin(uint8_t abilities, uint8_t shape)
 	memset(gpadls, 0, sizeof(gpadls));
 	memset(last_number, 0, sizeof(last_number));
 	sub_bytes = sub_count = 0;
-	gone = dirty = ring_full = false;
+	gone = dirty = guessed_any = ring_full = false;
 	gpadls[0].bytes = (shape & 2 ? 50u : 6u) * HV_PAGE_BYTES;
 	gpadls[1].bytes = 8 * HV_PAGE_BYTES;
 	gpadls[2].bytes = 2047;
@@ -619,6 +628,7 @@ static void begin(uint8_t abilities, uint8_t shape)
 /* When all has settled and there is room, everybody who asked has an answer. */
 static void check_answers(void)
 {
+	ring_full = false;
 	bus_fill(false);
 	bus_turn();
 	for (uint32_t channel = 0; channel < BUS_CHANNELS; channel++) {
@@ -627,11 +637,58 @@ static void check_answers(void)
 	}
 }
 
+static uint32_t held_count(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sub_count; i++)
+		count += is_held(i);
+	return count;
+}
+
+static void give_all_back(void)
+{
+	for (uint32_t rounds = 0; rounds < 2 * SUBS_MAX && held_count(); rounds++) {
+		static const uint8_t first[] = { 0 };
+
+		for (uint32_t channel = 0; channel < BUS_CHANNELS; channel++) {
+			struct input any = { first, sizeof(first) };
+
+			guest_completes(&any, channel);
+		}
+	}
+}
+
+/* No sub-allocation is lost: when the guest has given all back, as many frames come as there is room for. */
+static void check_subs(void)
+{
+	uint32_t filter = NDIS_FILTER_PROMISCUOUS, frames = 0, room;
+	static const uint8_t nothing[1];
+	struct input none = { nothing, 0 };
+
+	if (!bus_is_open(0) || !gpadls[0].refs || sub_count < 3 || guessed_any)
+		return;
+	fuzz_port_fails(0, 0);
+	give_all_back();
+	guest_asks(&none, 0, RNDIS_INITIALIZE, 0, NULL, 0, 0);
+	guest_asks(&none, 0, RNDIS_SET, OID_GEN_CURRENT_PACKET_FILTER, &filter, sizeof(filter), 0);
+	give_all_back();
+	FUZZ_CHECK(!held_count() || !bus_is_open(0));
+	room = sub_count - 1;
+	if (sub_count >= NET_FRAME_BYTES_MAX / (sub_bytes - 112) + 1)
+		room = sub_count - NET_FRAME_BYTES_MAX / (sub_bytes - 112) - 1;
+	for (; frames < 60; frames++)
+		fuzz_port_comes(&none);
+	bus_turn();
+	FUZZ_CHECK(held_count() >= (room < frames ? room : frames) || !bus_is_open(0));
+}
+
 static void end(void)
 {
 	struct io_call call = { .fn = is_gone };
 
 	check_answers();
+	check_subs();
 	netvsp_destroy(netvsp, &call);
 	for (uint32_t i = 0; i < 100 && !gone; i++)
 		bus_turn();
