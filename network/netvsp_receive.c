@@ -170,6 +170,7 @@ bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
 
 	if (!id || id > subs->count || subs->owner[id - 1] != ch->channel->index + 1)
 		return false;
+	subs->owner[id - 1] = 0;
 	chain_give(subs, (uint32_t)id - 1);
 	return true;
 }

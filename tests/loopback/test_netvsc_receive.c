@@ -378,8 +378,16 @@ static void a_message_out_of_form_is_dropped(void **state)
 	DROPPED(message.info.bytes = 11);
 	DROPPED(message.info.bytes = 0);
 	DROPPED(message.info.bytes = UINT32_MAX);
+	DROPPED(message.info.bytes = 0; message.info.offset = 0);
+	DROPPED(message.info.bytes = 11; message.info.offset = 0);
 	DROPPED(message.info.offset = 17);
 	DROPPED(message.info.offset = UINT32_MAX);
+	/* What is behind the message looks well, too. */
+	for (uint32_t at = 60; at < 400; at += 16)
+		memcpy(w->receive.memory + at, &good_info, sizeof(good_info));
+	DROPPED(for (uint32_t at = 0; at < 96; at += 16)
+			memcpy(message.data + at, &good_info, sizeof(good_info));
+		message.packet.info_bytes = 128);
 #undef DROPPED
 	assert_dropped(w, "\0\0\0\0\0\0", 7);
 	assert_dropped(w, "", 0);

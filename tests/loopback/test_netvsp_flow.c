@@ -363,6 +363,30 @@ static void what_waits_goes_with_the_channel_and_the_buffer(void **state)
 	assert_int_equal(next, sent);
 }
 
+/* A sub-channel is closed with frames that found no room in its ring: their sub-allocations are free. */
+static void frames_that_wait_for_a_closed_channel_take_no_room(void **state)
+{
+	const struct world_config config = { .ring_pages = 2, .receive_pages = 64, .channels_max = 2 };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t seed = 1;
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 1);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 1, 1), 0);
+	for (uint32_t i = 0; i < 60; i++) {
+		queue_flow(world, i, &seed);
+		world_runs(world);
+	}
+	assert_true(world->port.waiting.count > 0);
+	netvsp_guest_close(guest, 1);
+	guest->keep = guest->forget = true;
+	for (uint32_t i = 0; i < 200; i++)
+		queue_flow(world, i, &seed);
+	world_settle(world);
+	assert_int_equal(guest->frames_total, guest->sub_count - 1);
+}
+
 static uint32_t room_to_guest(struct netvsp_guest *guest)
 {
 	struct vmbus_ring_status status;
@@ -554,6 +578,7 @@ int main(void)
 		TEST(an_answer_behind_the_last_frame_comes_by_itself),
 		TEST(what_the_guest_sends_is_answered_through_a_full_ring),
 		TEST(what_waits_goes_with_the_channel_and_the_buffer),
+		TEST(frames_that_wait_for_a_closed_channel_take_no_room),
 		TEST(an_answer_shares_no_packet_with_frames),
 		TEST(whatever_is_short_nothing_is_lost),
 		TEST(a_link_change_is_told_when_there_is_room),
