@@ -306,12 +306,23 @@ static void check_question(const struct question *question, uint32_t lane)
 }
 
 /* The host's sections are as it said at the beginning, whatever it says now. */
+static bool host_looks(uint32_t lane, struct question *out_question)
+{
+	uint32_t bytes = w.card.send.section_bytes;
+	bool there;
+
+	if (lied || !w.channels[lane].open)
+		return false;
+	if (w.netvsc.section_bytes)
+		w.card.send.section_bytes = w.netvsc.section_bytes;
+	there = host_look(&w, lane, out_question);
+	w.card.send.section_bytes = bytes;
+	return there;
+}
+
 static void host_takes(uint32_t lane)
 {
-	if (lied || !w.channels[lane].open || !w.netvsc.nvsp_bytes)
-		return;
-	w.card.send.section_bytes = w.netvsc.section_bytes ? w.netvsc.section_bytes : SECTION_BYTES;
-	while (question_count < QUESTIONS && host_look(&w, lane, &questions[question_count])) {
+	while (question_count < QUESTIONS && host_looks(lane, &questions[question_count])) {
 		check_question(&questions[question_count], lane);
 		question_lane[question_count++] = lane;
 	}
@@ -459,6 +470,16 @@ static void host_bends_card(struct input *input)
 	input_copy(input, (uint8_t *)&w.card + at % (sizeof(w.card) - 4), bytes);
 }
 
+/* The host let go of the control page too early, and another question is there by now. */
+static bool page_is_another(const struct question *question)
+{
+	struct rndis_header header;
+
+	memcpy(&header, w.data, sizeof(header));
+	return question->message.type == NVSP_SEND_RNDIS_PACKET &&
+	       header.bytes != question->data_bytes;
+}
+
 /* As a host that means well would, step by step, with what it says of its card. */
 static void host_serves(uint8_t how)
 {
@@ -466,13 +487,15 @@ static void host_serves(uint8_t how)
 	uint32_t events;
 
 	for (uint32_t i = 0; i < 1u + how % 8; i++) {
-		if (lied || !w.channels[0].open || !host_look(&w, 0, &question))
+		if (!host_looks(0, &question))
 			return;
 		check_question(&question, 0);
 		if (!question.wants_completion ||
 		    (question.message.type == NVSP_SEND_RNDIS_PACKET &&
 		     question.message.rndis_packet.channel_type == NVSP_RNDIS_DATA) ||
 		    question.message.type == NVSP_SUB_CHANNEL)
+			continue;
+		if (hasty && page_is_another(&question))
 			continue;
 		events = host_serve(&w, &question);
 		collect_ended(0);
