@@ -47,6 +47,7 @@ struct io_loop {
 	_Atomic pid_t runner;  /* thread that runs the loop; 0: nobody */
 	pthread_t thread;
 	bool has_thread;
+	bool one_cpu;          /* this is all there is */
 };
 
 static _Thread_local pid_t own_tid;
@@ -532,11 +533,25 @@ void io_loop_run(struct io_loop *loop)
 	atomic_store_explicit(&loop->runner, 0, memory_order_release);
 }
 
+/*
+ * On a machine with one CPU each signal of the guest would take the CPU from it, for one request. A batch thread
+ * waits until the guest does, or its slice is over; by then there are many. An idle guest waits at once.
+ */
+static void be_patient(void)
+{
+	const struct sched_param none = { 0 };
+
+	/* It may be forbidden; then it is as it was. */
+	pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
+}
+
 static void *loop_thread(void *arg)
 {
 	struct io_loop *loop = arg;
 
 	atomic_store_explicit(&loop->runner, current_tid(), memory_order_release);
+	if (loop->one_cpu)
+		be_patient();
 	run_until_stopped(loop);
 	return NULL;
 }
@@ -605,7 +620,8 @@ int io_loop_create(const struct io_loop_config *config, struct io_loop **out_loo
 		return -LIS_NOMEM;
 	if (config)
 		loop->config = *config;
-	if (cpus_of_this_thread() < 2)
+	loop->one_cpu = cpus_of_this_thread() < 2;
+	if (loop->one_cpu)
 		loop->config.poll_max_ns = 0;
 	loop->poll_ns = loop->config.poll_max_ns;
 	strncpy(loop->name, config && config->name ? config->name : "loop", sizeof(loop->name) - 1);
