@@ -52,6 +52,7 @@ static int set_cpuid(struct vcpu *vcpu)
 		.host = machine->kvm.cpuid,
 		.hyperv = machine->kvm.hyperv_cpuid,
 		.tsc_deadline = machine->kvm.tsc_deadline,
+		.apic_msrs = !machine->kvm.hardware_apic,
 		.tlb_flush = machine->kvm.tlb_flush,
 		.send_ipi = machine->kvm.send_ipi,
 		.topology = machine->topology,

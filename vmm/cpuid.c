@@ -389,6 +389,9 @@ static void add_hyperv(struct kvm_cpuid2 *cpuid, const struct cpuid_config *conf
 		entry->eax |= hints & (HYPERV_HINT_TLB_FLUSH | HYPERV_HINT_EX_MASKS);
 	if (config->send_ipi)
 		entry->eax |= hints & (HYPERV_HINT_CLUSTER_IPI | HYPERV_HINT_EX_MASKS);
+	/* With these the VP assist page says which interrupts need no end; else each costs an exit. */
+	if (config->apic_msrs)
+		entry->eax |= hints & HYPERV_HINT_APIC_MSRS;
 	entry->eax |= HYPERV_HINT_RELAXED_TIMING | HYPERV_HINT_NO_AUTO_EOI;
 	entry->ebx = UINT32_MAX; /* never tell us about long spinning */
 	entry = add_leaf(cpuid, HYPERV_CPUID_MAX, 0, 0);

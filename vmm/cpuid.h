@@ -45,6 +45,7 @@ struct cpuid_config {
 	const struct kvm_cpuid2 *host;   /* KVM_GET_SUPPORTED_CPUID */
 	const struct kvm_cpuid2 *hyperv; /* KVM_GET_SUPPORTED_HV_CPUID */
 	bool tsc_deadline, tlb_flush, send_ipi;
+	bool apic_msrs; /* worth using: then most ends of interrupt are written to memory */
 	struct machine_topology topology; /* complete */
 };
 

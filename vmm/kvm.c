@@ -129,6 +129,25 @@ close_vm:
 	return cpuid;
 }
 
+/* KVM tells by its modules' parameters only; one of them is there. */
+static bool has_hardware_apic(void)
+{
+	static const char *const parameters[] = { "/sys/module/kvm_intel/parameters/enable_apicv",
+						  "/sys/module/kvm_amd/parameters/avic" };
+	char value = 'N';
+
+	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+		int fd = open(parameters[i], O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			continue;
+		if (read(fd, &value, 1) != 1)
+			value = 'N';
+		close(fd);
+	}
+	return value == 'Y' || value == '1';
+}
+
 int kvm_host_open(struct kvm_host *out_host, char *error, size_t error_bytes)
 {
 	struct kvm_host host = { 0 };
@@ -150,6 +169,7 @@ int kvm_host_open(struct kvm_host *out_host, char *error, size_t error_bytes)
 			       has(host.fd, KVM_CAP_COALESCED_PIO);
 	host.tlb_flush = has(host.fd, KVM_CAP_HYPERV_TLBFLUSH);
 	host.send_ipi = has(host.fd, KVM_CAP_HYPERV_SEND_IPI);
+	host.hardware_apic = has_hardware_apic();
 	bytes = kvm_call(host.fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	host.run_bytes = bytes > 0 ? (size_t)bytes : 0;
 	host.cpuid = read_cpuid(host.fd, KVM_GET_SUPPORTED_CPUID, CPUID_ENTRIES_MAX);

@@ -18,6 +18,7 @@ struct kvm_host {
 	bool msr_filter;     /* MSR accesses can be sent to us */
 	bool coalesced_ports;
 	bool tlb_flush, send_ipi;
+	bool hardware_apic;  /* a guest's end of interrupt needs no exit */
 	struct kvm_cpuid2 *cpuid;        /* KVM_GET_SUPPORTED_CPUID */
 	struct kvm_cpuid2 *hyperv_cpuid; /* KVM_GET_SUPPORTED_HV_CPUID */
 };

@@ -123,7 +123,24 @@ static void privileges_are_what_vmbus_and_clocks_need(void **state)
 	entry = cpuid_find(cpuid, 0x40000004, 0);
 	assert_true(entry->eax & HYPERV_HINT_NO_AUTO_EOI);
 	assert_true(entry->eax & HYPERV_HINT_TLB_FLUSH);
+	assert_false(entry->eax & HYPERV_HINT_APIC_MSRS);
 	assert_int_equal(entry->ebx, UINT32_MAX);
+	free(cpuid);
+}
+
+static void without_apic_hardware_its_registers_are_better_msrs(void **state)
+{
+	struct cpuid_config config = { .host = host, .hyperv = hyperv, .topology = { 1, 1, 1 },
+				       .apic_msrs = true };
+	struct kvm_cpuid2 *cpuid = cpuid_build(&config, 0);
+
+	assert_non_null(cpuid);
+	assert_true(cpuid_find(cpuid, 0x40000004, 0)->eax & HYPERV_HINT_APIC_MSRS);
+	free(cpuid);
+	hyperv->entries[2].eax = 0;
+	cpuid = cpuid_build(&config, 0);
+	assert_non_null(cpuid);
+	assert_false(cpuid_find(cpuid, 0x40000004, 0)->eax & HYPERV_HINT_APIC_MSRS);
 	free(cpuid);
 }
 
@@ -315,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(hyperv_is_all_the_hypervisor_there_is),
 		T(privileges_are_what_vmbus_and_clocks_need),
+		T(without_apic_hardware_its_registers_are_better_msrs),
 		T(what_kvm_does_not_offer_is_not_offered),
 		T(no_nested_virtualization),
 		T(the_local_apic_timer_may_stop),
