@@ -47,7 +47,7 @@ fuzz: deps
 	@fuzz/run --seconds $(SECONDS) --jobs $$(nproc)
 
 bench: all
-	@tools/deps guest test modules
+	@tools/deps guest modules bench
 	@bench/run
 
 dkms-deb:

@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# The network in a guest, where a full KVM is: our host beside QEMU's virtio-net (user-space back end), both
+# with the distribution's driver, and our hv_netvsc beside the distribution's on our host. A TAP for each of
+# the three guests, alike; they run at the same time, but all but the one being measured are stopped. Turn
+# about; values are medians of ROUNDS (5), the ratio is the mean (geometric) of the rounds' ratios.
+# usage: nic.host.sh GUEST-FOLDER GUEST-FOLDER-WITH-OUR-DRIVERS LIS
+set -u
+guest=$1 guest_ours=$2 lis=$3
+rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-4} cpus=${CPUS:-1}
+work=$(mktemp -d)
+export LIS_RUNTIME_DIR=$work
+declare -A pids
+trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+
+# Whoever was stopped finds that much time has passed.
+args="console=ttyS0 panic=-1 quiet nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
+start_qemu() { # TAP
+	exec qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256M -smp "$cpus" -nodefaults -no-user-config \
+		-display none -no-reboot -serial stdio -kernel "$guest/vmlinuz" -initrd "$guest/initrd" \
+		-netdev "tap,id=n,ifname=$1,script=no,downscript=no,vhost=off" \
+		-device virtio-net-pci,netdev=n,romfile= -append "$args script.ADDRESS=10.77.3.2"
+}
+start_theirs() {
+	exec "$lis" run theirs --kernel "$guest/vmlinux" --initrd "$guest/initrd" --memory 256M --cpus "$cpus" \
+		--nic "tap:$1" --append "$args script.ADDRESS=10.77.2.2"
+}
+start_ours() {
+	exec "$lis" run ours --kernel "$guest_ours/vmlinux" --initrd "$guest_ours/initrd" --memory 256M --cpus "$cpus" \
+		--nic "tap:$1" --append "$args script.ADDRESS=10.77.1.2"
+}
+
+start() { # WHO NUMBER
+	local tap=lis$2
+	ip tuntap add dev "$tap" mode tap vnet_hdr
+	ip addr add "10.77.$2.1/24" dev "$tap"
+	ip link set "$tap" up
+	"start_$1" "$tap" >"$work/$1.console" 2>"$work/$1.log" </dev/null &
+	pids[$1]=$!
+	for ((i = 0; i < 1200; i++)); do
+		! grep -q @@up "$work/$1.console" || break
+		sleep 0.1
+	done
+	busybox ping -c 1 -w 20 "10.77.$2.2" >/dev/null || {
+		echo "bench: the guest of $1 does not answer: $(tail -n1 "$work/$1.log")" >&2
+		tail -n 20 "$work/$1.console" >&2
+		exit 1
+	}
+	kill -STOP "${pids[$1]}"
+}
+
+mbits() { # IPERF3-OPTION...
+	timeout $((seconds + 30)) iperf3 -J -c "$address" -t "$seconds" -O 1 "$@" |
+		jq -r '(.end.sum_received.bits_per_second // 0) / 1e6'
+}
+# What arrived, not what was sent.
+packets() {
+	timeout $((seconds + 30)) iperf3 -J -c "$address" -t "$seconds" -u -b 0 -l 18 "$@" |
+		jq -r '.end.sum | (.packets - .lost_packets) / .seconds'
+}
+# qperf tells of one way; there are two.
+round_trips() { # tcp_lat|udp_lat
+	timeout $((seconds + 30)) qperf -uu -t "$seconds" -m 1 "$address" "$1" |
+		awk '$1 == "latency" { u = $4; v = $3; print 1 / (2 * v * (u == "ns" ? 1e-9 : u == "us" ? 1e-6 : u == "ms" ? 1e-3 : 1)) }'
+}
+
+measure() { # WHO NAME UNIT COMMAND...
+	local who=$1 name=$2 unit=$3 value
+	shift 3
+	value=$("$@" 2>"$work/error") || value=0
+	echo "$who $name $unit ${value:-0}" >>"$work/figures"
+	[[ -z ${EACH_ROUND:-} ]] || echo "$who $name $unit ${value:-0}" >&2
+}
+
+measure_all() { # WHO NUMBER
+	address=10.77.$2.2
+	kill -CONT "${pids[$1]}"
+	busybox ping -c 2 "$address" >/dev/null
+	measure "$1" tcp_to_guest Mbit/s mbits
+	measure "$1" tcp_from_guest Mbit/s mbits -R
+	measure "$1" udp_to_guest packets/s packets
+	measure "$1" udp_from_guest packets/s packets -R
+	measure "$1" tcp_rr 1/s round_trips tcp_lat
+	measure "$1" udp_rr 1/s round_trips udp_lat
+	kill -STOP "${pids[$1]}"
+}
+
+start ours 1
+start theirs 2
+start qemu 3
+everyone=('ours 1' 'theirs 2' 'qemu 3')
+for ((round = 0; round < rounds; round++)); do
+	for ((i = 0; i < 3; i++)); do
+		# shellcheck disable=SC2086
+		measure_all ${everyone[(round + i) % 3]}
+	done
+done
+
+median() {
+	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+mean_ratio() {
+	awk '$1 > 0 && $2 > 0 { sum += log($1 / $2); n++ } END { print n ? exp(sum / n) : 0 }'
+}
+values() { # WHO NAME
+	awk -v who="$1" -v name="$2" '$1 == who && $2 == name { print $4 }' "$work/figures"
+}
+compare() { # FIGURE WHO PEER OTHER UNIT NAME
+	printf '%s %.0f %s %s %.0f %s %.2f\n' "$1_$6" "$(values "$2" "$6" | median)" "$5" "$3" \
+		"$(values "$4" "$6" | median)" "$5" "$(paste <(values "$2" "$6") <(values "$4" "$6") | mean_ratio)"
+}
+while read -r name unit; do
+	compare netvsp theirs qemu_virtio_net qemu "$unit" "$name"
+	compare hv_netvsc ours distribution_hv_netvsc theirs "$unit" "$name"
+done < <(awk '$1 == "ours" { print $2, $3 }' "$work/figures" | awk '!seen[$1]++')
