@@ -217,17 +217,6 @@ static unsigned int online_ports(struct netvsc_card *card)
 	return count;
 }
 
-static void set_napi(struct netvsc_nic *nic, struct netvsc_card *card, unsigned int count, bool on)
-{
-	for (unsigned int i = 0; i < count; i++) {
-		struct netvsc_port *port = rtnl_dereference(card->ports[i]);
-		struct napi_struct *napi = on && port ? &port->napi : NULL;
-
-		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_RX, napi);
-		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_TX, napi);
-	}
-}
-
 /* Use the channels that are there, which are at least one. */
 static void use_channels(struct netvsc_nic *nic)
 {
@@ -247,7 +236,8 @@ static void use_channels(struct netvsc_nic *nic)
 	if (error)
 		netdev_warn(nic->netdev, "%u channels cannot all be used, error %d\n", count,
 			    error);
-	set_napi(nic, card, count, true);
+	for (unsigned int i = 0; i < count; i++)
+		netvsc_port_show(rtnl_dereference(card->ports[i]));
 	if (netif_running(nic->netdev))
 		netif_tx_wake_all_queues(nic->netdev);
 }
@@ -286,23 +276,50 @@ void netvsc_sub_channel_offered(struct lis_device *device, struct lis_channel *c
 		netdev_warn(nic->netdev, "channel %u cannot be used, error %d\n", index, error);
 }
 
-void netvsc_sub_channel_rescinded(struct lis_device *device, struct lis_channel *channel)
+/* Caller holds ports_mutex. Returns NULL where the channel is not one of the card's. */
+static struct netvsc_port *port_of_channel(struct netvsc_nic *nic,
+					   const struct lis_channel *channel)
 {
-	struct netvsc_nic *nic = dev_get_drvdata(&device->dev);
-	struct netvsc_card *card;
+	struct netvsc_card *card =
+		rcu_dereference_protected(nic->card, lockdep_is_held(&nic->ports_mutex));
 
-	mutex_lock(&nic->ports_mutex);
-	card = rcu_dereference_protected(nic->card, lockdep_is_held(&nic->ports_mutex));
 	for (unsigned int i = 1; card && i < NETVSC_CHANNELS_MAX; i++) {
 		struct netvsc_port *port = rcu_dereference_protected(
 			card->ports[i], lockdep_is_held(&nic->ports_mutex));
 
-		if (port && port->channel == channel) {
-			netvsc_port_close(port);
-			mod_delayed_work(system_wq, &nic->channels_work, 0);
-		}
+		if (port && port->channel == channel)
+			return port;
+	}
+	return NULL;
+}
+
+static bool has_port(struct netvsc_nic *nic, const struct lis_channel *channel)
+{
+	bool has;
+
+	mutex_lock(&nic->ports_mutex);
+	has = port_of_channel(nic, channel);
+	mutex_unlock(&nic->ports_mutex);
+	return has;
+}
+
+void netvsc_sub_channel_rescinded(struct lis_device *device, struct lis_channel *channel)
+{
+	struct netvsc_nic *nic = dev_get_drvdata(&device->dev);
+	struct netvsc_port *port;
+
+	/* Those of a card that was taken down: whoever waits for new ones has the RTNL. */
+	if (!has_port(nic, channel))
+		return;
+	rtnl_lock();
+	mutex_lock(&nic->ports_mutex);
+	port = port_of_channel(nic, channel);
+	if (port) {
+		netvsc_port_close(port);
+		mod_delayed_work(system_wq, &nic->channels_work, 0);
 	}
 	mutex_unlock(&nic->ports_mutex);
+	rtnl_unlock();
 }
 
 /* As many as wanted, as the host has, and as there are CPUs. */
@@ -496,7 +513,6 @@ void netvsc_detach(struct netvsc_nic *nic)
 	netif_device_detach(nic->netdev);
 	netif_tx_disable(nic->netdev);
 	netif_carrier_off(nic->netdev);
-	set_napi(nic, card, nic->netdev->real_num_tx_queues, false);
 	say_farewell(card);
 	close_card(card);
 	nic->filter = 0;

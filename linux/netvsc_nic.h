@@ -11,7 +11,8 @@
  *
  * Locks, outermost first. The RTNL: setting up, taking down, requests of control; work that wants it
  * tries, and comes back later, so that it can be canceled under it. netvsc_nic.ports_mutex: which
- * card there is and which ports it has; the bus takes it to tell of sub-channels. A queue's transmit
+ * card there is and which ports it has; the bus takes it to tell of sub-channels. Ports come under
+ * the mutex alone, and go under both, so that either holds those that are there. A queue's transmit
  * lock: the portable core's "sending unit" of that channel. NAPI of a port is its "receiving unit".
  *
  * Cards and ports are found without a lock, under RCU. Whoever found a port takes its queue's lock
@@ -187,7 +188,14 @@ void netvsc_sub_channel_rescinded(struct lis_device *device, struct lis_channel 
 /** netvsc_port_open() - Open a channel. Context: ports_mutex; sleeps. Return: 0 or -errno. */
 int netvsc_port_open(struct netvsc_card *card, struct lis_channel *channel, unsigned int index);
 
-/** netvsc_port_close() - Close a channel; all that is in flight ends. Context: as for open. */
+/** netvsc_port_show() - Tell whoever asks which NAPI serves the queue. Context: RTNL. */
+void netvsc_port_show(struct netvsc_port *port);
+
+/**
+ * netvsc_port_close() - Close a channel; all that is in flight ends.
+ *
+ * Context: RTNL and ports_mutex; sleeps.
+ */
 void netvsc_port_close(struct netvsc_port *port);
 
 /** netvsc_port_quiet() - Is nothing in flight, either way? Context: sleeps or not. */

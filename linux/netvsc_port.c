@@ -220,6 +220,21 @@ delete_napi:
 	return error;
 }
 
+/* Tell those who ask which NAPI serves the port's queue. */
+static void show_napi(struct netvsc_port *port, struct napi_struct *napi)
+{
+	struct net_device *netdev = port->nic->netdev;
+
+	netif_queue_set_napi(netdev, port->index, NETDEV_QUEUE_TYPE_RX, napi);
+	netif_queue_set_napi(netdev, port->index, NETDEV_QUEUE_TYPE_TX, napi);
+}
+
+void netvsc_port_show(struct netvsc_port *port)
+{
+	ASSERT_RTNL();
+	show_napi(port, &port->napi);
+}
+
 /* The host only ever reads frames, so what it may still see of one is no reason to keep it. */
 static void free_requests(struct netvsc_request *list)
 {
@@ -236,6 +251,7 @@ void netvsc_port_close(struct netvsc_port *port)
 	struct netdev_queue *queue = netvsc_port_queue(port);
 	struct netvsc_card *card = port->card;
 
+	ASSERT_RTNL();
 	lockdep_assert_held(&port->nic->ports_mutex);
 	__netif_tx_lock_bh(queue);
 	port->live = false;
@@ -244,8 +260,13 @@ void netvsc_port_close(struct netvsc_port *port)
 	__netif_tx_unlock_bh(queue);
 	RCU_INIT_POINTER(card->ports[port->index], NULL);
 	card->port_count--;
-	card->lost |= lis_channel_close(port->channel);
+	show_napi(port, NULL);
+	/*
+	 * It reads the rings, which go when the channel is closed; signals find it disabled. A poll that
+	 * has given NAPI up may still ask for signals: closing waits for all readers of RCU first.
+	 */
 	napi_disable(&port->napi);
+	card->lost |= lis_channel_close(port->channel);
 	netif_napi_del(&port->napi);
 	/* Whoever found it is through with it. */
 	synchronize_net();

@@ -111,7 +111,7 @@ enum scsi_qc_status { COMPAT_SCSI_QC_STATUS_IS_INT = -1 };
 #endif
 
 #if !HAVE_QUEUE_SET_NAPI
-#define netif_queue_set_napi(netdev, queue, type, napi) ((void)(napi))
+#define netif_queue_set_napi(netdev, queue, type, napi) ((void)(netdev), (void)(napi))
 #endif
 
 /*
