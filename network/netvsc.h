@@ -648,7 +648,8 @@ uint32_t netvsc_channel_settle(struct netvsc_channel *channel, uint64_t now_ns) 
  * netvsc_channel_unmask() - Have the host signal again.
  * @channel: open or not; settled
  *
- * Context: receiving unit.
+ * Context: receiving unit, or who was it until now: a signal may begin the next one before this
+ * returns, and it changes nothing of the unit's.
  * Return: true if something came meanwhile: mask and look again instead of waiting.
  */
 bool netvsc_channel_unmask(struct netvsc_channel *channel) LIS_MUST_USE;

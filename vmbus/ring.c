@@ -178,7 +178,10 @@ bool vmbus_ring_reader_unmask(struct vmbus_ring_reader *reader)
 	os_write_once(reader->control->interrupt_mask, 0);
 	/* Pairs with vmbus_ring_writer_publish(): we see the packet, or it the mask cleared. */
 	os_full_barrier();
-	return vmbus_ring_reader_ready(reader);
+	/* Only looked at: a signal may have given the ring to another owner by now. */
+	return os_read_once(reader->broken) ||
+	       os_read_once(reader->out) != os_read_once(reader->cached_in) ||
+	       os_read_once(reader->out) != os_read_once(reader->control->in);
 }
 
 bool vmbus_ring_reader_ready(struct vmbus_ring_reader *reader)

@@ -156,7 +156,11 @@ void vmbus_ring_reader_mask(struct vmbus_ring_reader *reader);
  * A packet that came in between is not signalled: where this returns true, read on (and mask again,
  * if wanted) instead of waiting.
  *
- * Context: owner of @reader. Full barrier; pairs with the one in vmbus_ring_writer_publish().
+ * It may make somebody else the owner, who reads while this has not returned: all it changes is the
+ * mask. What it returns is then of no use, and does no harm.
+ *
+ * Context: owner of @reader, or who just gave it up. Full barrier; pairs with the one in
+ * vmbus_ring_writer_publish().
  * Return: true if there is something to read, or the ring is broken; false if waiting is safe.
  */
 bool vmbus_ring_reader_unmask(struct vmbus_ring_reader *reader) LIS_MUST_USE;

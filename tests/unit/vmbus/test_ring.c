@@ -462,6 +462,27 @@ static void masked_reader_is_not_signalled(void **state)
 	pair_destroy(pair);
 }
 
+/* From that moment on a signal may make another thread the owner. */
+static void unmasking_changes_nothing_of_the_reader(void **state)
+{
+	struct pair *pair = pair_create(SMALL, 0);
+	struct vmbus_ring_reader before = pair->reader;
+
+	vmbus_ring_reader_mask(&pair->reader);
+	assert_int_equal(pair_write(pair, 64), 0);
+	assert_false(vmbus_ring_writer_publish(&pair->writer));
+	assert_true(vmbus_ring_reader_unmask(&pair->reader));
+	assert_memory_equal(&pair->reader, &before, sizeof(before));
+	assert_int_equal(pair_read(pair), 0);
+	/* What cannot be is found by whoever reads next. */
+	pair->memory.control->in = 4;
+	before = pair->reader;
+	assert_true(vmbus_ring_reader_unmask(&pair->reader));
+	assert_memory_equal(&pair->reader, &before, sizeof(before));
+	assert_int_equal(pair_read(pair), -LIS_CORRUPT);
+	pair_destroy(pair);
+}
+
 static void reader_signals_when_room_crosses_what_the_writer_waits_for(void **state)
 {
 	struct pair *pair = pair_create(SMALL, 1000 * 8 % SMALL);
@@ -863,6 +884,7 @@ int main(void)
 		cmocka_unit_test(writer_signals_a_reader_that_slept_between_exposures),
 		cmocka_unit_test(writer_signals_after_exposing_more_than_a_full_turn),
 		cmocka_unit_test(masked_reader_is_not_signalled),
+		cmocka_unit_test(unmasking_changes_nothing_of_the_reader),
 		cmocka_unit_test(reader_signals_when_room_crosses_what_the_writer_waits_for),
 		cmocka_unit_test(full_exposes_what_was_written_before_it_asks_for_room),
 		cmocka_unit_test(reader_batches_count_from_the_last_published_index),
