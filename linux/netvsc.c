@@ -79,6 +79,8 @@ static int nic_change_mtu(struct net_device *netdev, int mtu)
 	struct netvsc_nic *nic = netdev_priv(netdev);
 	int old = netdev->mtu;
 
+	if (rtnl_dereference(nic->xdp_prog) && !netvsc_xdp_takes_mtu(mtu))
+		return -EINVAL;
 	WRITE_ONCE(netdev->mtu, mtu);
 	return netvsc_change(nic, set_mtu_back, &old);
 }

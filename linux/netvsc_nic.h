@@ -234,6 +234,9 @@ void netvsc_received(struct netvsc_port *port, const struct netvsc_frame *frame)
 
 int netvsc_bpf(struct net_device *netdev, struct netdev_bpf *bpf);
 
+/** netvsc_xdp_takes_mtu() - Are frames of this MTU short enough for an XDP program? */
+bool netvsc_xdp_takes_mtu(int mtu);
+
 /* netvsc_ethtool.c */
 
 extern const struct ethtool_ops netvsc_ethtool_ops;

@@ -132,7 +132,7 @@ static void *xdp_copy(struct netvsc_port *port, const struct netvsc_frame *frame
 	if (!memory)
 		return NULL;
 	xdp_init_buff(xdp, PAGE_SIZE, &port->xdp_rxq);
-	xdp_prepare_buff(xdp, memory, XDP_PACKET_HEADROOM, frame->bytes, false);
+	xdp_prepare_buff(xdp, memory, XDP_PACKET_HEADROOM, frame->bytes, true);
 	read_bytes(&reader, xdp->data, frame->bytes);
 	return memory;
 }
@@ -263,12 +263,17 @@ void netvsc_received(struct netvsc_port *port, const struct netvsc_frame *frame)
 	deliver(port, frame, skb);
 }
 
+bool netvsc_xdp_takes_mtu(int mtu)
+{
+	return mtu + VLAN_ETH_HLEN <= (int)XDP_FRAME_BYTES;
+}
+
 static int set_prog(struct netvsc_nic *nic, struct bpf_prog *prog, struct netlink_ext_ack *extack)
 {
 	struct net_device *netdev = nic->netdev;
 	struct bpf_prog *old;
 
-	if (prog && netdev->mtu + VLAN_ETH_HLEN > XDP_FRAME_BYTES) {
+	if (prog && !netvsc_xdp_takes_mtu(netdev->mtu)) {
 		NL_SET_ERR_MSG_MOD(extack, "the MTU is too large for XDP");
 		return -EOPNOTSUPP;
 	}
