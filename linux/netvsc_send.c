@@ -166,7 +166,8 @@ static int describe_wishes(const struct netvsc *core, struct sk_buff *skb,
 }
 
 /*
- * A tag within the frame, as from a packet socket: hosts want it beside the frame.
+ * A tag within the frame, as from a packet socket: hosts want it beside the frame. Where there is one
+ * beside it already, that is the outer one of two, and the inner one stays.
  * Source: [linux 7.3 netvsc_drv.c netvsc_xmit]
  */
 static int take_vlan_out(struct sk_buff *skb)
@@ -175,7 +176,8 @@ static int take_vlan_out(struct sk_buff *skb)
 	int error;
 
 	skb_reset_mac_header(skb);
-	if (skb->len < VLAN_ETH_HLEN || !eth_type_vlan(eth_hdr(skb)->h_proto))
+	if (skb_vlan_tag_present(skb) || skb->len < VLAN_ETH_HLEN ||
+	    eth_hdr(skb)->h_proto != htons(ETH_P_8021Q))
 		return 0;
 	error = skb_cow_head(skb, 0) ?: __skb_vlan_pop(skb, &tci);
 	if (!error)
