@@ -147,15 +147,17 @@ static int describe_wishes(const struct netvsc *core, struct sk_buff *skb,
 		packet->wishes |= NETVSC_WISH_HASH;
 		packet->hash = skb_get_hash_raw(skb);
 	}
-	if (skb->ip_summed != CHECKSUM_PARTIAL)
-		return 0;
-	packet->transport_offset = skb_checksum_start_offset(skb);
+	/* Whatever is said of its checksum: each segment gets its own. */
 	if (skb_is_gso(skb)) {
 		packet->wishes |= NETVSC_WISH_SEGMENTS | ip_wish(skb);
 		packet->network_offset = skb_network_offset(skb);
+		packet->transport_offset = skb_transport_offset(skb);
 		packet->segment_bytes = skb_shinfo(skb)->gso_size;
 		return 0;
 	}
+	if (skb->ip_summed != CHECKSUM_PARTIAL)
+		return 0;
+	packet->transport_offset = skb_checksum_start_offset(skb);
 	packet->wishes |= ip_wish(skb) | (skb->csum_offset == TCP_CHECKSUM_OFFSET ?
 						  NETVSC_WISH_TCP_CHECKSUM :
 						  NETVSC_WISH_UDP_CHECKSUM);
@@ -272,7 +274,6 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 	error = prepare(port->nic, &port->card->core, skb, &packet, pieces);
 	if (unlikely(error))
 		goto drop;
-	skb_tx_timestamp(skb);
 	error = netvsc_send(&port->core, &packet, &cb_of(skb)->request, &done);
 	if (unlikely(error == -LIS_AGAIN))
 		return no_room(port, queue);
@@ -280,6 +281,8 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 		port->nic->events.tx_too_big += error == -LIS_INVALID;
 		goto drop;
 	}
+	/* It cannot be over before the queue is unlocked. */
+	skb_tx_timestamp(skb);
 	sent_one(port, queue, packet.bytes, more);
 	if (done)
 		dev_consume_skb_any(skb);
