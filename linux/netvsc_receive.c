@@ -90,17 +90,34 @@ static bool compute_ip_checksum(struct sk_buff *skb)
 	return true;
 }
 
+/* Flows that are told apart by addresses only may still be told apart by ports, elsewhere. */
+static enum pkt_hash_types hash_type(const struct netvsc_frame *frame)
+{
+	const u32 addresses = NDIS_HASH_IPV4 | NDIS_HASH_IPV6;
+
+	return frame->hash_type && !(frame->hash_type & ~(addresses | NDIS_HASH_FUNCTION_MASK)) ?
+		       PKT_HASH_TYPE_L3 :
+		       PKT_HASH_TYPE_L4;
+}
+
+/* Back in, for who does not want it beside. NULL: no memory, and the frame is gone. */
+static struct sk_buff *put_vlan_in(struct sk_buff *skb, u16 tci)
+{
+	struct net_device *netdev = skb->dev;
+
+	skb_push(skb, ETH_HLEN);
+	skb = vlan_insert_tag(skb, htons(ETH_P_8021Q), tci);
+	if (skb)
+		skb->protocol = eth_type_trans(skb, netdev);
+	return skb;
+}
+
 /* Passes it on. */
 static void deliver(struct netvsc_port *port, const struct netvsc_frame *frame, struct sk_buff *skb)
 {
 	struct net_device *netdev = port->nic->netdev;
 	u32 sum = frame->checksum;
 
-	if (frame->has_vlan && !(netdev->features & NETIF_F_HW_VLAN_CTAG_RX)) {
-		skb = vlan_insert_tag(skb, htons(ETH_P_8021Q), frame->vlan_tci);
-		if (!skb)
-			return;
-	}
 	skb->protocol = eth_type_trans(skb, netdev);
 	skb_record_rx_queue(skb, port->index);
 	if ((sum & RNDIS_RX_IP_VALUE_INVALID) && (sum & RNDIS_RX_IP_SUCCEEDED) &&
@@ -112,10 +129,13 @@ static void deliver(struct netvsc_port *port, const struct netvsc_frame *frame, 
 	    (netdev->features & NETIF_F_RXCSUM))
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 	if (frame->has_hash && (netdev->features & NETIF_F_RXHASH))
-		skb_set_hash(skb, frame->hash, PKT_HASH_TYPE_L4);
+		skb_set_hash(skb, frame->hash, hash_type(frame));
 	if (frame->has_vlan && (netdev->features & NETIF_F_HW_VLAN_CTAG_RX))
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), frame->vlan_tci);
-	napi_gro_receive(&port->napi, skb);
+	else if (frame->has_vlan)
+		skb = put_vlan_in(skb, frame->vlan_tci);
+	if (likely(skb))
+		napi_gro_receive(&port->napi, skb);
 }
 
 /* XDP */
@@ -242,8 +262,8 @@ void netvsc_received(struct netvsc_port *port, const struct netvsc_frame *frame)
 	struct bpf_prog *prog;
 	struct sk_buff *skb;
 
-	/* Before the interface is there nobody can want it. */
-	if (unlikely(nic->netdev->reg_state != NETREG_REGISTERED))
+	/* Where the interface is down, or not there yet, nobody wants it, whatever the host sends. */
+	if (unlikely(!netif_running(nic->netdev)))
 		return;
 	prog = rcu_dereference_bh(nic->xdp_prog);
 	if (prog) {
