@@ -62,6 +62,7 @@ static u32 settle(struct netvsc_port *port, int budget)
 	return events;
 }
 
+/* Returns what it was worth, in frames. */
 static int poll(struct napi_struct *napi, int budget)
 {
 	struct netvsc_port *port = container_of(napi, struct netvsc_port, napi);
@@ -75,6 +76,9 @@ static int poll(struct napi_struct *napi, int budget)
 			frames++;
 		}
 		events = settle(port, budget);
+		/* What is not a frame takes time, too: 64 answers, say, for one frame's worth. */
+		if (events & NETVSC_EVENT_MORE && frames < budget)
+			frames++;
 	} while (events & NETVSC_EVENT_MORE && frames < budget);
 	if (port->xdp_redirected) {
 		port->xdp_redirected = false;
