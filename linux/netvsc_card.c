@@ -580,12 +580,25 @@ static int attach(struct netvsc_nic *nic, bool wait)
 	return 0;
 }
 
+/* A card that is set up anew has its permanent address. */
+static void give_mac(struct netvsc_nic *nic)
+{
+	const u8 *mac = nic->netdev->dev_addr;
+
+	if (nic->netdev->reg_state != NETREG_REGISTERED ||
+	    ether_addr_equal(mac, netvsc_card_of(nic)->core.mac))
+		return;
+	if (netvsc_update_mac(nic, mac))
+		netdev_warn(nic->netdev, "the host does not take its address again\n");
+}
+
 int netvsc_attach(struct netvsc_nic *nic, bool wait)
 {
 	int error = attach(nic, wait);
 
 	if (error)
 		return error;
+	give_mac(nic);
 	use_channels(nic);
 	netif_device_attach(nic->netdev);
 	if (nic->netdev->reg_state == NETREG_REGISTERED)

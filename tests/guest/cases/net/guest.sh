@@ -28,6 +28,10 @@ ping -c 3 -W 5 10.0.2.2 >/dev/null || fail 'ping'
 # The advertisement comes within seconds, or the kernel asks.
 wait_for 30 sh -c "ip -6 addr show eth0 | grep -q 'inet6 fec0:'"
 transfer plain
+# The distribution's driver does not tell the host again of an address that is not the card's own.
+if [ "$DRIVERS" = ours ]; then
+	ip link set eth0 down && ip link set eth0 address 02:00:00:0a:0b:0c && configure || fail 'another address'
+fi
 for mtu in 9000 1500; do
 	ip link set eth0 mtu $mtu || fail "MTU $mtu"
 	ping -c 2 -W 5 -s 1200 10.0.2.2 >/dev/null || fail "ping with MTU $mtu"
