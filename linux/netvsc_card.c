@@ -326,6 +326,7 @@ void netvsc_sub_channel_rescinded(struct lis_device *device, struct lis_channel 
 static void ask_for_channels(struct netvsc_nic *nic, struct netvsc_card *card, bool wait)
 {
 	u32 count = min3(nic->channels, card->core.rss.queues_max, num_online_cpus());
+	bool all;
 	int error;
 
 	card->ports_wanted = 1;
@@ -343,9 +344,10 @@ static void ask_for_channels(struct netvsc_nic *nic, struct netvsc_card *card, b
 	}
 	mutex_lock(&nic->ports_mutex);
 	card->ports_wanted = 1 + card->core.sub_channels;
-	if (card->port_count >= card->ports_wanted)
-		complete(&card->ports_came);
+	all = card->port_count >= card->ports_wanted;
 	mutex_unlock(&nic->ports_mutex);
+	if (all)
+		return;
 	if (wait)
 		wait_for_completion_timeout(&card->ports_came, NETVSC_CHANNELS_SECONDS * HZ);
 	else
