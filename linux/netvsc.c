@@ -4,7 +4,7 @@
  * of it beside frames; netvsc_nic.h says how the files and the locks go together.
  *
  * A card that breaks (the host wrote nonsense into a ring) is taken down and set up anew, a few times;
- * then the interface stays without carrier, and a change of MTU or rings tries again.
+ * then the interface stays without carrier, and a change of MTU tries again.
  */
 #include <linux/ethtool.h>
 #include <linux/module.h>
@@ -232,19 +232,20 @@ static void link_work(struct work_struct *work)
 
 static void recover(struct netvsc_nic *nic)
 {
-	int error;
+	struct netvsc_card *card = netvsc_card_of(nic);
+	int error = -EPROTO;
 
-	if (nic->gone || !netvsc_card_of(nic) || lis_channel_rescinded(nic->device->channel))
+	/* The card that broke may have been taken down meanwhile. */
+	if (nic->gone || !card || !READ_ONCE(card->broken) ||
+	    lis_channel_rescinded(nic->device->channel))
 		return;
 	netvsc_detach(nic);
-	if (++nic->recoveries > RECOVERIES_MAX) {
-		netdev_err(nic->netdev, "the card breaks again and again, and is given up\n");
-		return;
+	if (++nic->recoveries <= RECOVERIES_MAX) {
+		netdev_warn(nic->netdev, "setting the card up anew\n");
+		error = netvsc_attach(nic, true);
 	}
-	netdev_warn(nic->netdev, "setting the card up anew\n");
-	error = netvsc_attach(nic, true);
 	if (error)
-		netdev_err(nic->netdev, "the card cannot be set up again, error %d\n", error);
+		netvsc_give_up(nic, error);
 }
 
 static void recover_work(struct work_struct *work)

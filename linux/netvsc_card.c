@@ -616,6 +616,13 @@ int netvsc_attach(struct netvsc_nic *nic, bool wait)
 	return 0;
 }
 
+void netvsc_give_up(struct netvsc_nic *nic, int error)
+{
+	netdev_err(nic->netdev, "the card cannot be set up again, error %d\n", error);
+	/* Whoever wants to change something tries again; frames are dropped as long as that. */
+	netif_device_attach(nic->netdev);
+}
+
 int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg),
 		  void *arg)
 {
@@ -628,6 +635,6 @@ int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, v
 	undo(nic, arg);
 	second = netvsc_attach(nic, true);
 	if (second)
-		netdev_err(nic->netdev, "the card cannot be set up again, error %d\n", second);
+		netvsc_give_up(nic, second);
 	return error;
 }

@@ -82,6 +82,7 @@ struct netvsc_card {
 	unsigned int ports_wanted;
 	bool takes_ports;             /* sub-channels may be opened; under the NIC's ports_mutex */
 	bool lost;                    /* the host did not let go of a channel */
+	bool broken;                  /* the host wrote nonsense into a ring */
 	struct lis_buffer *receive_buffer, *send_buffer;
 	void *control_page;
 	atomic_t news;                /* NETVSC_EVENT_* for who waits */
@@ -160,6 +161,14 @@ void netvsc_detach(struct netvsc_nic *nic);
  */
 int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, void *arg),
 		  void *arg);
+
+/**
+ * netvsc_give_up() - There is no card, and nobody sets one up by himself: for the stack the interface is
+ * there, without carrier.
+ *
+ * Context: RTNL.
+ */
+void netvsc_give_up(struct netvsc_nic *nic, int error);
 
 /** netvsc_card_of() - Its card, or NULL. Context: RTNL. */
 static inline struct netvsc_card *netvsc_card_of(struct netvsc_nic *nic)

@@ -32,8 +32,10 @@ static void handle_news(struct netvsc_port *port, u32 events)
 			WRITE_ONCE(nic->moved, true);
 		mod_delayed_work(system_wq, &nic->link_work, 0);
 	}
-	if (events & NETVSC_EVENT_BROKEN)
+	if (events & NETVSC_EVENT_BROKEN) {
+		WRITE_ONCE(port->card->broken, true);
 		mod_delayed_work(system_wq, &nic->recover_work, 0);
+	}
 }
 
 /* Do what was noted while frames were taken. Returns what the core says. */
