@@ -209,6 +209,8 @@ static int set_rxfh(struct net_device *netdev, struct ethtool_rxfh_param *rxfh,
 {
 	struct netvsc_nic *nic = netdev_priv(netdev);
 	u32 count = get_rxfh_indir_size(netdev);
+	u8 old_table[NDIS_RSS_TABLE_COUNT], old_key[NDIS_RSS_KEY_BYTES];
+	int error;
 
 	if (rxfh->hfunc != ETH_RSS_HASH_NO_CHANGE && rxfh->hfunc != ETH_RSS_HASH_TOP)
 		return -EOPNOTSUPP;
@@ -216,11 +218,18 @@ static int set_rxfh(struct net_device *netdev, struct ethtool_rxfh_param *rxfh,
 		return -EOPNOTSUPP;
 	if (!rxfh->indir && !rxfh->key)
 		return 0;
+	memcpy(old_table, nic->rss_table, sizeof(old_table));
+	memcpy(old_key, nic->rss_key, sizeof(old_key));
 	for (u32 i = 0; rxfh->indir && i < count; i++)
 		nic->rss_table[i] = (u8)rxfh->indir[i];
 	if (rxfh->key)
 		memcpy(nic->rss_key, rxfh->key, sizeof(nic->rss_key));
-	return netvsc_update_rss(nic);
+	error = netvsc_update_rss(nic);
+	if (error) {
+		memcpy(nic->rss_table, old_table, sizeof(old_table));
+		memcpy(nic->rss_key, old_key, sizeof(old_key));
+	}
+	return error;
 }
 COMPAT_RXFH(get_rxfh, set_rxfh)
 
