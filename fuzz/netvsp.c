@@ -99,6 +99,12 @@ static void check_message(uint32_t channel, uint32_t at, uint32_t bytes, uint32_
 	last_number[channel] = number;
 }
 
+/* By the sub-allocation that it begins with. */
+static bool *guess(uint32_t channel, uint64_t id)
+{
+	return &guessed[channel][(uint32_t)id % IDS_MAX];
+}
+
 /* A closed channel holds nothing. */
 static bool is_held(uint32_t sub)
 {
@@ -132,7 +138,7 @@ int vmbus_channel_send_ranges(struct vmbus_channel *channel, uint16_t type, uint
 		FUZZ_CHECK(ranges[i].byte_offset % sub_bytes == 0 && sub < sub_count);
 		FUZZ_CHECK(ranges[i].byte_count && ranges[i].byte_count <= sub_bytes);
 		FUZZ_CHECK(!is_held(sub));
-		if (id >= IDS_MAX || !guessed[channel->index][id])
+		if (!*guess(channel->index, id))
 			subs[sub].holder = (uint8_t)(channel->index + 1);
 		subs[sub].id = id;
 		if (!dirty)
@@ -515,7 +521,8 @@ static void guest_completes(struct input *input, uint32_t channel)
 
 	bus_turn();
 	if (which >= 0xf8) {
-		packet.id = input_u8(input);
+		/* Of the first two buffers, or of none. */
+		packet.id = input_u8(input) | (uint64_t)(which % 3) << 32;
 	} else {
 		for (uint32_t i = 0; i < sub_count && !packet.id; i++) {
 			uint32_t sub = (i + which) % sub_count;
@@ -528,14 +535,14 @@ static void guest_completes(struct input *input, uint32_t channel)
 		return;
 	if (!bus_guest_sends(channel, &packet, sizeof(packet)))
 		return;
-	guessed[channel][packet.id] = true;
+	*guess(channel, packet.id) = true;
 	for (uint32_t i = 0; i < SUBS_MAX; i++) {
 		if (subs[i].holder == channel + 1 && subs[i].id == packet.id) {
 			subs[i].holder = 0;
-			guessed[channel][packet.id] = ring_full;
+			*guess(channel, packet.id) = ring_full;
 		}
 	}
-	guessed_any |= guessed[channel][packet.id];
+	guessed_any |= *guess(channel, packet.id);
 	bus_turn();
 }
 

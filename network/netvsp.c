@@ -221,6 +221,7 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 	atomic_store(&netvsp->link_wanted, true);
 	netvsp->told_link_up = true;
 	netvsp->subs.free_first = NETVSP_SUB_NONE;
+	netvsp->receive_generation = 1;
 	netvsp->user = (struct net_port_user){ port_is_ready, port_link_changed };
 	netvsp->poller = (struct io_poller){ .poll = turn, .sleep = turn, .wake = awake };
 	netvsp->update_call.fn = update;

@@ -298,7 +298,7 @@ static void handle_packet(struct netvsp_channel *ch, const struct vmbus_packet *
 		handle_message(ch, packet);
 		return;
 	case VMBUS_PACKET_COMPLETION:
-		/* After a revocation what comes back is nobody's. */
+		/* Without a buffer there is nothing that it could be mistaken for. */
 		if (!netvsp_receive_completed(ch, packet->id) && ch->netvsp->subs.count)
 			netvsp_break(ch, "completion of a packet that it does not have");
 		return;

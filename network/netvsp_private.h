@@ -39,7 +39,9 @@ struct netvsp_buffer {
 
 /*
  * The receive buffer in sub-allocations. Each is free, in a channel's batch, or the guest's. The chain of
- * those in one packet hangs on its first, whose number is the packet's transaction id less one.
+ * those in one packet hangs on its first. The packet's transaction id is that one's number and one in the
+ * lower half, and netvsp.receive_generation in the upper half: what comes back of a buffer that was
+ * revoked stands for nothing in the next one.
  */
 struct netvsp_subs {
 	uint32_t bytes, count;
@@ -110,6 +112,7 @@ struct netvsp {
 	struct nvsp_ndis_version ndis;
 	struct netvsp_buffer receive_buffer, send_buffer;
 	struct netvsp_subs subs;
+	uint32_t receive_generation; /* counts receive buffers from 1 on */
 	uint32_t section_bytes;
 	bool initialized;      /* RNDIS */
 	uint32_t mtu_bytes;    /* with Ethernet header */

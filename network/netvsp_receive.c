@@ -120,6 +120,8 @@ int netvsp_receive_start(struct netvsp *netvsp)
 
 void netvsp_receive_stop(struct netvsp *netvsp)
 {
+	if (netvsp->subs.count)
+		netvsp->receive_generation++;
 	free(netvsp->subs.next);
 	free(netvsp->subs.owner);
 	memset(&netvsp->subs, 0, sizeof(netvsp->subs));
@@ -164,14 +166,24 @@ static void chain_give(struct netvsp_subs *subs, uint32_t first)
 	}
 }
 
+static uint64_t packet_id(const struct netvsp *netvsp, uint32_t first)
+{
+	return (uint64_t)netvsp->receive_generation << 32 | (first + 1);
+}
+
 bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
 {
 	struct netvsp_subs *subs = &ch->netvsp->subs;
+	uint32_t generation = (uint32_t)(id >> 32), first = (uint32_t)id - 1;
 
-	if (!id || id > subs->count || subs->owner[id - 1] != ch->channel->index + 1)
+	/* Of a buffer that was revoked meanwhile: nobody's. */
+	if (generation && generation < ch->netvsp->receive_generation)
+		return true;
+	if (generation != ch->netvsp->receive_generation || first >= subs->count ||
+	    subs->owner[first] != ch->channel->index + 1)
 		return false;
-	subs->owner[id - 1] = 0;
-	chain_give(subs, (uint32_t)id - 1);
+	subs->owner[first] = 0;
+	chain_give(subs, first);
 	return true;
 }
 
@@ -213,8 +225,8 @@ static bool batch_send(struct netvsp_channel *ch)
 
 	if (!batch->count)
 		return true;
-	err = vmbus_channel_send_ranges(ch->channel, VMBUS_PACKET_TRANSFER_PAGES, batch->first + 1ull,
-					true, ranges, 2, &payload, 1);
+	err = vmbus_channel_send_ranges(ch->channel, VMBUS_PACKET_TRANSFER_PAGES,
+					packet_id(netvsp, batch->first), true, ranges, 2, &payload, 1);
 	if (err == -LIS_FULL)
 		return false;
 	netvsp_flush_later(ch);

@@ -172,7 +172,7 @@ static void hold_some_frames(struct world *world)
 
 static void completions_of_nothing_break_the_channel(void **state)
 {
-	static const uint64_t ids[] = { 0, 1000000, UINT32_MAX, 1ull << 32, UINT64_MAX };
+	static const uint64_t ids[] = { 0, 1, 1000000, UINT32_MAX, 1ull << 48, UINT64_MAX };
 	struct world *world = *state;
 	struct netvsp_guest *guest = &world->guest;
 
@@ -185,9 +185,9 @@ static void completions_of_nothing_break_the_channel(void **state)
 			id = guest->held[0].id;
 			assert_int_equal(netvsp_guest_complete(guest, 0, id), 0);
 		} else if (i == ARRAY_SIZE(ids) + 1) { /* one more than there are */
-			id = guest->sub_count + 1;
+			id = (guest->held[0].id & ~(uint64_t)UINT32_MAX) | (guest->sub_count + 1);
 		} else if (i == ARRAY_SIZE(ids) + 2) { /* just never sent */
-			id = guest->sub_count - 1;
+			id = (guest->held[0].id & ~(uint64_t)UINT32_MAX) | (guest->sub_count - 1);
 		}
 		assert_int_equal(netvsp_guest_complete(guest, 0, id), 0);
 		world_is_broken(world);
