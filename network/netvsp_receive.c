@@ -118,10 +118,18 @@ int netvsp_receive_start(struct netvsp *netvsp)
 	return 0;
 }
 
+static bool control_in_batch(const struct netvsp_channel *ch)
+{
+	return ch && ch->batch.count && ch->batch.channel_type == NVSP_RNDIS_CONTROL;
+}
+
 void netvsp_receive_stop(struct netvsp *netvsp)
 {
 	if (netvsp->subs.count)
 		netvsp->receive_generation++;
+	/* A link change may have been among what waits: it is told again with the next buffer. */
+	if (netvsp->waiting || control_in_batch(netvsp->channels[0]))
+		netvsp->told_link_up = !netvsp_link_up(netvsp);
 	free(netvsp->subs.next);
 	free(netvsp->subs.owner);
 	memset(&netvsp->subs, 0, sizeof(netvsp->subs));

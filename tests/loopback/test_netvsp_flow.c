@@ -563,6 +563,40 @@ static void a_link_change_is_told_when_there_is_room(void **state)
 	}
 }
 
+/* It waits for room, and the buffer goes before there is any. */
+static void a_link_change_that_went_with_the_buffer_is_told_in_the_next(void **state)
+{
+	const struct world_config config = { .receive_pages = 2 };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+
+	world_ready(world, FILTER_ALL);
+	for (uint32_t round = 0; round < 4; round++) {
+		guest->keep = guest->forget = true;
+		for (uint32_t i = 0; i < 60; i++)
+			world_queue_numbered(world, i, 60);
+		world_settle(world);
+		/* The one sub-allocation that is left for answers, too. */
+		for (uint32_t i = 0; i < guest->sub_count; i++) {
+			memory_port_set_link(&world->port, i & 1);
+			world_settle(world);
+		}
+		netvsp_guest_drop(guest);
+		memory_port_set_link(&world->port, round % 2);
+		world_settle(world);
+		assert_int_equal(last_indication(world), 0);
+		assert_int_equal(netvsp_guest_revoke(guest, true), 0);
+		world_settle(world);
+		netvsp_guest_forget_held(guest);
+		guest->keep = false;
+		assert_int_equal(netvsp_guest_share(guest, &guest->receive, 0, guest->receive.bytes), 0);
+		assert_int_equal(netvsp_guest_give_receive(guest, guest->receive.gpadl_id), 0);
+		world_settle(world);
+		assert_int_equal(last_indication(world), round % 2 ? RNDIS_STATUS_MEDIA_CONNECT :
+							     RNDIS_STATUS_MEDIA_DISCONNECT);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -582,6 +616,7 @@ int main(void)
 		TEST(an_answer_shares_no_packet_with_frames),
 		TEST(whatever_is_short_nothing_is_lost),
 		TEST(a_link_change_is_told_when_there_is_room),
+		TEST(a_link_change_that_went_with_the_buffer_is_told_in_the_next),
 	};
 
 	return cmocka_run_group_tests_name("netvsp_flow", tests, NULL, NULL);
