@@ -62,7 +62,7 @@ struct net_frame {
 	struct net_offload offload;
 };
 
-/* What a side understands in struct net_offload. */
+/* What a side understands in struct net_offload; any of the others only with NET_CAN_CHECKSUM. */
 #define NET_CAN_CHECKSUM 0x1u
 #define NET_CAN_TCP_IPV4 0x2u
 #define NET_CAN_TCP_IPV6 0x4u
@@ -73,8 +73,8 @@ struct net_port;
 
 struct net_port_user {
 	/**
-	 * @ready: there may be something to receive. Called at most once after each -LIS_EMPTY of
-	 * receive (and after start), on the loop, not from inside an op.
+	 * @ready: there may be something to receive. Called at most once after each -LIS_EMPTY or
+	 * -LIS_IO of receive (and after start), on the loop, not from inside an op.
 	 */
 	void (*ready)(struct net_port_user *user);
 	/** @link_changed: port->link_up changed. On the loop, not from inside an op. */
@@ -101,7 +101,7 @@ struct net_port_ops {
 	 * @receive: the next frame, into @iov, which has room for at least @bytes.
 	 * @out_bytes and @out_offload are set on success. A frame that is longer than @bytes is
 	 * dropped and counted.
-	 * Returns 0, -LIS_EMPTY, -LIS_IO.
+	 * Returns 0, -LIS_EMPTY, -LIS_IO. After either error nobody asks again before @ready.
 	 */
 	int (*receive)(struct net_port *port, const struct iovec *iov, uint32_t iov_count,
 		       uint32_t bytes, uint32_t *out_bytes, struct net_offload *out_offload);
