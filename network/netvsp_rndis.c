@@ -511,6 +511,8 @@ static int hex_digit(uint8_t digit)
 /* An address as twelve hexadecimal digits in UTF-16. */
 static bool parse_mac(const uint8_t *text, uint8_t out_mac[NET_MAC_BYTES])
 {
+	static const uint8_t none[NET_MAC_BYTES];
+
 	for (uint32_t i = 0; i < 2 * NET_MAC_BYTES; i++) {
 		int digit = text[2 * i + 1] ? -1 : hex_digit(text[2 * i]);
 
@@ -518,7 +520,7 @@ static bool parse_mac(const uint8_t *text, uint8_t out_mac[NET_MAC_BYTES])
 			return false;
 		out_mac[i / 2] = (uint8_t)(i % 2 ? out_mac[i / 2] << 4 | digit : digit);
 	}
-	return !(out_mac[0] & 1);
+	return !(out_mac[0] & 1) && memcmp(out_mac, none, sizeof(none));
 }
 
 static uint32_t set_config_parameter(struct netvsp *netvsp, const uint8_t *info, uint32_t bytes)

@@ -536,6 +536,8 @@ static void an_address_is_set_by_its_name(void **state)
 		uint32_t type, status;
 	} wrong[] = {
 		{ "NetworkAddress", "01155d000102", RNDIS_CONFIG_STRING, RNDIS_STATUS_INVALID_DATA },
+		{ "NetworkAddress", "ffffffffffff", RNDIS_CONFIG_STRING, RNDIS_STATUS_INVALID_DATA },
+		{ "NetworkAddress", "000000000000", RNDIS_CONFIG_STRING, RNDIS_STATUS_INVALID_DATA },
 		{ "NetworkAddress", "00155d00010", RNDIS_CONFIG_STRING, RNDIS_STATUS_INVALID_DATA },
 		{ "NetworkAddress", "00155d00010g", RNDIS_CONFIG_STRING, RNDIS_STATUS_INVALID_DATA },
 		{ "NetworkAddress", "00155d000102", RNDIS_CONFIG_INTEGER, RNDIS_STATUS_INVALID_DATA },
