@@ -13,6 +13,8 @@
 
 /* Largest TCP segment that a guest may leave to the card, as Hyper-V has it. */
 #define NETVSP_LSO_BYTES_MAX 62780u
+/* [linux 6.1 include/net/tcp.h TCP_MIN_GSO_SIZE] No TCP makes shorter ones. */
+#define NETVSP_SEGMENT_BYTES_MIN 8u
 /* [policy] Pieces of one: no TCP sends finer ones, but a guest could keep the host busy with them. */
 #define NETVSP_SEGMENTS_MAX 4096u
 /* [policy] RNDIS messages side by side in one packet of the guest; and their alignment. */

@@ -196,7 +196,8 @@ static bool prepare_lso(struct departure *departure, uint32_t data_bytes, uint32
 
 	net_parse_headers(departure->head, departure->head_bytes, &headers);
 	if (headers.transport != NET_TRANSPORT_TCP || headers.bytes >= data_bytes ||
-	    !(lso & RNDIS_LSO_MSS_MASK) || (lso & RNDIS_LSO_MSS_MASK) > UINT16_MAX ||
+	    (lso & RNDIS_LSO_MSS_MASK) < NETVSP_SEGMENT_BYTES_MIN ||
+	    (lso & RNDIS_LSO_MSS_MASK) > UINT16_MAX ||
 	    net_set_lengths(departure->head, &headers, data_bytes - headers.bytes))
 		return false;
 	*offload = (struct net_offload){
@@ -336,9 +337,11 @@ static bool send_data(struct netvsp *netvsp, const struct message *message, uint
 	} else {
 		departure.frame.iov++;
 	}
+	if (!send_frame(netvsp, &departure.frame))
+		return false;
 	netvsp_count(&netvsp->packets_sent, 1);
 	netvsp_count(&netvsp->bytes_sent, departure.frame.bytes);
-	return send_frame(netvsp, &departure.frame);
+	return true;
 }
 
 /* One RNDIS message with a frame. Returns false where it is none. */
