@@ -16,6 +16,8 @@
  * with the longest frame in them: each begins and ends anywhere in a page.
  */
 #define PIECES_MAX (4u + 2 * NVSP_MDL_CHAIN_LENGTH_MAX + NET_FRAME_BYTES_MAX / HV_PAGE_BYTES)
+/* [RFC 8200] Without extension headers. */
+#define IPV6_BYTES 40
 /* [policy] Per-packet information of one frame. */
 #define INFO_BYTES_MAX 256u
 
@@ -189,17 +191,36 @@ static bool read_wishes(const uint8_t *infos, uint32_t bytes, struct wishes *wis
 	return true;
 }
 
+/*
+ * With extension headers, one for routing among them, the pseudo header's destination may be another than
+ * IPv6's: there the guest's own sum is taken, which has no length in it.
+ */
+static void keep_pseudo_sum(struct departure *departure, const struct net_headers *headers,
+			    uint16_t sum, uint32_t data_bytes)
+{
+	uint32_t transport_bytes = data_bytes - headers->transport_offset;
+	const uint8_t length[2] = { (uint8_t)(transport_bytes >> 8), (uint8_t)transport_bytes };
+
+	sum = net_sum_fold(net_sum(length, sizeof(length), sum, false));
+	memcpy(departure->head + headers->transport_offset + 16, &sum, sizeof(sum));
+}
+
 static bool prepare_lso(struct departure *departure, uint32_t data_bytes, uint32_t lso)
 {
 	struct net_offload *offload = &departure->frame.offload;
 	struct net_headers headers;
+	uint16_t sum;
 
 	net_parse_headers(departure->head, departure->head_bytes, &headers);
 	if (headers.transport != NET_TRANSPORT_TCP || headers.bytes >= data_bytes ||
 	    (lso & RNDIS_LSO_MSS_MASK) < NETVSP_SEGMENT_BYTES_MIN ||
-	    (lso & RNDIS_LSO_MSS_MASK) > UINT16_MAX ||
-	    net_set_lengths(departure->head, &headers, data_bytes - headers.bytes))
+	    (lso & RNDIS_LSO_MSS_MASK) > UINT16_MAX)
 		return false;
+	memcpy(&sum, departure->head + headers.transport_offset + 16, sizeof(sum));
+	if (net_set_lengths(departure->head, &headers, data_bytes - headers.bytes))
+		return false;
+	if (headers.ip_version == 6 && headers.transport_offset > headers.ip_offset + IPV6_BYTES)
+		keep_pseudo_sum(departure, &headers, sum, data_bytes);
 	*offload = (struct net_offload){
 		.flags = NET_CHECKSUM_PARTIAL,
 		.gso = headers.ip_version == 4 ? NET_GSO_TCP_IPV4 : NET_GSO_TCP_IPV6,

@@ -547,6 +547,53 @@ static void large_segments_are_cut_or_passed_on(void **state)
 	}
 }
 
+static uint32_t add_words(uint32_t sum, const uint8_t *at, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < bytes; i += 2)
+		sum += (uint32_t)at[i] << 8 | at[i + 1];
+	return sum;
+}
+
+static uint32_t folded(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Where a packet goes in the end its routing header says, and that is what its checksum covers. */
+static void segments_with_a_routing_header_keep_their_destination(void **state)
+{
+	const struct world_config config = { .can_send = NET_CAN_ALL };
+	struct world *world = world_again(state, &config);
+	struct net_test_frame frame = { .ip_version = 6, .protocol = NET_TEST_TCP, .extension_bytes = 24,
+					.payload_bytes = 3000 };
+	uint8_t data[4000];
+	struct net_test_layout layout = net_test_build(&frame, data);
+	uint8_t *ip = data + layout.ip_offset, *routing = ip + 40;
+	uint8_t *checksum = data + layout.transport_offset + 16;
+	struct netvsp_guest_out out = { .data = data, .bytes = layout.bytes, .has_lso = true,
+					.lso = RNDIS_LSO_V2 | RNDIS_LSO_IPV6 | 1000 };
+	struct memory_frame *sent;
+	uint32_t sum;
+
+	ip[6] = 43;
+	routing[2] = 0;
+	routing[3] = 1;
+	for (uint32_t i = 0; i < 16; i++)
+		routing[8 + i] = (uint8_t)(0x30 + i);
+	sum = add_words(add_words(NET_TEST_TCP, ip + 8, 16), routing + 8, 16);
+	checksum[0] = (uint8_t)(folded(sum) >> 8);
+	checksum[1] = (uint8_t)folded(sum);
+	world_ready(world, FILTER_ALL);
+	assert_int_equal(netvsp_guest_send_frame(&world->guest, 0, &out), NVSP_STATUS_SUCCESS);
+	sent = memory_port_take(&world->port);
+	assert_int_equal(sent->offload.gso, NET_GSO_TCP_IPV6);
+	assert_int_equal(add_words(0, sent->data + layout.transport_offset + 16, 2),
+			 folded(sum + layout.bytes - layout.transport_offset));
+	free(sent);
+}
+
 /* ---- the port ---- */
 
 static void a_frame_that_the_port_drops_is_sent(void **state)
@@ -583,6 +630,7 @@ int main(void)
 		TEST(what_is_no_ipv4_keeps_its_bytes),
 		TEST(a_tag_is_put_in_for_every_value),
 		TEST(large_segments_are_cut_or_passed_on),
+		TEST(segments_with_a_routing_header_keep_their_destination),
 		TEST(a_frame_that_the_port_drops_is_sent),
 	};
 
