@@ -293,6 +293,8 @@ static struct netvsc_nic *nic_create(struct lis_device *device)
 	netdev->netdev_ops = &nic_ops;
 	netdev->ethtool_ops = &netvsc_ethtool_ops;
 	SET_NETDEV_DEV(netdev, &device->dev);
+	/* A frame in flight is linked by its control buffer: nobody else may send it, too. */
+	netdev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	/* What a card is asked for at first; it says what of it there is. */
 	netdev->features = NETIF_F_LRO;
 	netif_carrier_off(netdev);
