@@ -121,7 +121,7 @@ static void nic_set_rx_mode(struct net_device *netdev)
 {
 	struct netvsc_nic *nic = netdev_priv(netdev);
 
-	mod_delayed_work(system_wq, &nic->filter_work, 0);
+	mod_delayed_work(system_percpu_wq, &nic->filter_work, 0);
 }
 
 static void add_send_stats(const struct netvsc_send_stats *stats, struct rtnl_link_stats64 *sum)

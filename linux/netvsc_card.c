@@ -269,7 +269,7 @@ void netvsc_sub_channel_offered(struct lis_device *device, struct lis_channel *c
 		if (card->port_count == card->ports_wanted)
 			complete(&card->ports_came);
 		if (card->port_count == card->ports_wanted)
-			mod_delayed_work(system_wq, &nic->channels_work, 0);
+			mod_delayed_work(system_percpu_wq, &nic->channels_work, 0);
 	}
 	mutex_unlock(&nic->ports_mutex);
 	if (error && !lis_channel_rescinded(channel))
@@ -316,7 +316,7 @@ void netvsc_sub_channel_rescinded(struct lis_device *device, struct lis_channel 
 	port = port_of_channel(nic, channel);
 	if (port) {
 		netvsc_port_close(port);
-		mod_delayed_work(system_wq, &nic->channels_work, 0);
+		mod_delayed_work(system_percpu_wq, &nic->channels_work, 0);
 	}
 	mutex_unlock(&nic->ports_mutex);
 	rtnl_unlock();

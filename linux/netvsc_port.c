@@ -30,11 +30,11 @@ static void handle_news(struct netvsc_port *port, u32 events)
 	if (events & NEWS_OF_LINK) {
 		if (events & NETVSC_EVENT_MOVED)
 			WRITE_ONCE(nic->moved, true);
-		mod_delayed_work(system_wq, &nic->link_work, 0);
+		mod_delayed_work(system_percpu_wq, &nic->link_work, 0);
 	}
 	if (events & NETVSC_EVENT_BROKEN) {
 		WRITE_ONCE(port->card->broken, true);
-		mod_delayed_work(system_wq, &nic->recover_work, 0);
+		mod_delayed_work(system_percpu_wq, &nic->recover_work, 0);
 	}
 }
 

@@ -36,6 +36,7 @@
 
 #if !HAVE_WQ_PERCPU
 #define WQ_PERCPU 0
+#define system_percpu_wq system_wq
 #endif
 
 #if !HAVE_HV_MSR
