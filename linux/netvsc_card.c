@@ -193,6 +193,7 @@ int netvsc_update_rss(struct netvsc_nic *nic)
 	if (error)
 		return error;
 	rss.enabled = true;
+	card->rss_set = true;
 	return control(card, netvsc_set_rss(&card->core, &rss, netvsc_now_ns()));
 }
 
@@ -231,7 +232,7 @@ static void use_channels(struct netvsc_nic *nic)
 		nic->rss_table[i] %= count;
 	error = netif_set_real_num_tx_queues(nic->netdev, count) ?:
 		netif_set_real_num_rx_queues(nic->netdev, count);
-	if (!error && count > 1)
+	if (!error && (count > 1 || card->rss_set))
 		error = netvsc_update_rss(nic);
 	if (error)
 		netdev_warn(nic->netdev, "%u channels cannot all be used, error %d\n", count,

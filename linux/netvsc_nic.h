@@ -82,6 +82,7 @@ struct netvsc_card {
 	unsigned int ports_wanted;
 	bool takes_ports;             /* sub-channels may be opened; under the NIC's ports_mutex */
 	bool lost;                    /* the host did not let go of a channel */
+	bool rss_set;                 /* the host has a table; under the RTNL */
 	bool broken;                  /* the host wrote nonsense into a ring */
 	struct lis_buffer *receive_buffer, *send_buffer;
 	void *control_page;
@@ -163,7 +164,7 @@ int netvsc_change(struct netvsc_nic *nic, void (*undo)(struct netvsc_nic *nic, v
 		  void *arg);
 
 /**
- * netvsc_give_up() - There is no card, and nobody sets one up by himself: for the stack the interface is
+ * netvsc_give_up() - There is no card until somebody wants a change: for the stack the interface is
  * there, without carrier.
  *
  * Context: RTNL.
