@@ -67,7 +67,8 @@ struct netvsc_port {
 	unsigned int index;
 	bool live;          /* under the queue's lock */
 	bool full;          /* the last frame found no room; likewise */
-	bool xdp_redirected; /* NAPI's */
+	bool xdp_redirected; /* NAPI's: to be flushed, both */
+	bool xdp_sent;
 	struct xdp_rxq_info xdp_rxq;
 	u8 *heads;
 	u64 *head_pfns;
@@ -228,7 +229,12 @@ netdev_tx_t netvsc_start_xmit(struct sk_buff *skb, struct net_device *netdev);
 u16 netvsc_select_queue(struct net_device *netdev, struct sk_buff *skb, struct net_device *sb_dev);
 int netvsc_xdp_xmit(struct net_device *netdev, int count, struct xdp_frame **frames, u32 flags);
 
-/** netvsc_xdp_send_back() - XDP_TX of a frame. Context: NAPI of @port. Return: was it sent? */
+/**
+ * netvsc_xdp_send_back() - XDP_TX of a frame; it leaves at the end of the round.
+ *
+ * Context: NAPI of @port.
+ * Return: was it sent?
+ */
 bool netvsc_xdp_send_back(struct netvsc_port *port, const void *data, u32 bytes);
 
 /** netvsc_sent() - What was sent is over; its queue's lock is not held. Context: NAPI. */

@@ -47,7 +47,10 @@ static u32 settle(struct netvsc_port *port, int budget)
 
 	__netif_tx_lock(queue, smp_processor_id());
 	if (likely(port->live)) {
-		events = netvsc_channel_settle(&port->core, netvsc_now_ns());
+		if (port->xdp_sent && netvsc_channel_flush(&port->core))
+			events = NETVSC_EVENT_SIGNAL;
+		port->xdp_sent = false;
+		events |= netvsc_channel_settle(&port->core, netvsc_now_ns());
 		ended = netvsc_take_ended(&port->core);
 		if (events & NETVSC_EVENT_ROOM && netif_tx_queue_stopped(queue)) {
 			netif_tx_wake_queue(queue);

@@ -362,9 +362,10 @@ bool netvsc_xdp_send_back(struct netvsc_port *port, const void *data, u32 bytes)
 	if (likely(port->live)) {
 		txq_trans_cond_update(queue);
 		sent = xdp_send(port, data, bytes);
-		xdp_flush(port);
 	}
 	__netif_tx_unlock(queue);
+	/* Flushed with all others of the round, and also where this one found no room. */
+	port->xdp_sent = true;
 	return sent;
 }
 
