@@ -352,7 +352,7 @@ static u64 *put_queue(const struct netvsc_nic *nic, unsigned int queue, u64 *out
 	return out + ARRAY_SIZE(queue_stats);
 }
 
-/* Short frames that found no room in the send buffer; counted by the core. */
+/* Short frames that found no room in the send buffer, on the channels that are open. */
 static unsigned long no_section(struct netvsc_nic *nic)
 {
 	struct netvsc_card *card = netvsc_card_of(nic);
@@ -370,10 +370,11 @@ static unsigned long no_section(struct netvsc_nic *nic)
 static void get_ethtool_stats(struct net_device *netdev, struct ethtool_stats *stats, u64 *out)
 {
 	struct netvsc_nic *nic = netdev_priv(netdev);
+	struct netvsc_events events = nic->events;
 
-	nic->events.tx_send_full = no_section(nic);
+	events.tx_send_full += no_section(nic);
 	for (unsigned int i = 0; i < ARRAY_SIZE(event_stats); i++)
-		*out++ = *(unsigned long *)((u8 *)&nic->events + event_stats[i].offset);
+		*out++ = *(unsigned long *)((u8 *)&events + event_stats[i].offset);
 	for (unsigned int queue = 0; queue < netdev->real_num_tx_queues; queue++)
 		out = put_queue(nic, queue, out);
 }

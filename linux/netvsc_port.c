@@ -279,6 +279,7 @@ void netvsc_port_close(struct netvsc_port *port)
 	netif_napi_del(&port->napi);
 	/* Whoever found it is through with it. */
 	synchronize_net();
+	port->nic->events.tx_send_full += (unsigned long)port->core.send_counters.no_section;
 	free_requests(netvsc_channel_close(&port->core));
 	netdev_tx_reset_queue(queue);
 	port_free(port);
