@@ -133,6 +133,8 @@ struct netvsp {
 	bool starving;         /* and no room for them */
 	uint32_t frames_to_port; /* counts on and on */
 	struct netvsp_channel *to_flush;
+	uint32_t long_frames_due;
+	uint8_t long_frame[NET_FRAME_BYTES_MAX]; /* what of one is not expected */
 
 	_Atomic bool leaving;  /* the card is being taken away */
 	_Atomic bool link_wanted;

@@ -4,7 +4,9 @@
  *
  * Sub-allocations are taken before a frame is read, with room for RNDIS' headers in front of the data in
  * each; what the frame did not need goes back. A long frame (receive coalescing) spreads over many, each
- * an RNDIS message of its own in the same packet. Frames gather in a batch for each channel and leave as
+ * an RNDIS message of its own in the same packet. To take so many for each short frame would cost more than
+ * all else: unless there was a long one lately, what is too long for one is read into a buffer of our own
+ * and copied. Frames gather in a batch for each channel and leave as
  * one packet. Where the guest's ring has no room the batch waits, and no further frame is read: they wait
  * in the port.
  *
@@ -20,6 +22,8 @@
 /* Sub-allocations of the longest frame, where they are shortest. */
 #define SUB_BYTES_MIN 2048u
 #define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
+/* [policy] Short frames after a long one until the next is taken to be short as well. */
+#define LONG_FRAMES_DUE 64u
 /* [policy] More than these are of no use, whatever the guest shares. */
 #define SUBS_MAX 65536u
 /* Each piece may lie across pages; a jumbo frame's over many. */
@@ -308,15 +312,13 @@ static bool takes_long_frames(const struct netvsp *netvsp)
 	       netvsp_receive_has_room_for_long_frames(netvsp);
 }
 
-static void arrival_reserve(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
+static void arrival_take(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
 {
-	arrival->sub_count = count;
-	arrival->iov_count = 0;
-	for (uint32_t i = 0; i < count; i++) {
+	while (arrival->sub_count < count) {
 		uint32_t sub = sub_take(&netvsp->subs);
 		uint64_t offset = (uint64_t)sub * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES;
 
-		arrival->subs[i] = sub;
+		arrival->subs[arrival->sub_count++] = sub;
 		arrival->iov_count += netvsp_buffer_iov(&netvsp->receive_buffer, offset,
 							sub_data_bytes(netvsp),
 							&arrival->iov[arrival->iov_count],
@@ -527,6 +529,39 @@ static bool prepare(struct netvsp *netvsp, struct arrival *arrival)
 	return true;
 }
 
+/* Into as many sub-allocations as it takes, up to @count, which are free. Returns what the port does. */
+static int read_frame(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
+{
+	uint32_t data_bytes = sub_data_bytes(netvsp), used, iov_count;
+	uint32_t first = netvsp->long_frames_due ? count : 1;
+	const uint8_t *rest = netvsp->long_frame;
+	int err;
+
+	arrival_take(netvsp, arrival, first);
+	iov_count = arrival->iov_count;
+	if (first < count)
+		arrival->iov[iov_count++] = (struct iovec){ netvsp->long_frame, (count - first) * data_bytes };
+	err = net_port_receive(netvsp->port, arrival->iov, iov_count, count * data_bytes, &arrival->bytes,
+			       &arrival->offload);
+	if (err)
+		return err;
+	used = (arrival->bytes + data_bytes - 1) / data_bytes;
+	arrival_take(netvsp, arrival, used);
+	for (uint32_t i = first; i < used; i++, rest += data_bytes) {
+		uint32_t left = arrival->bytes - i * data_bytes;
+
+		write_buffer(netvsp,
+			     (uint64_t)arrival->subs[i] * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES, rest,
+			     left < data_bytes ? left : data_bytes);
+	}
+	arrival_trim(netvsp, arrival, used);
+	if (used > 1)
+		netvsp->long_frames_due = LONG_FRAMES_DUE;
+	else if (netvsp->long_frames_due)
+		netvsp->long_frames_due--;
+	return 0;
+}
+
 enum got {
 	GOT_FRAME,
 	GOT_NOTHING,
@@ -535,27 +570,25 @@ enum got {
 
 static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out_channel)
 {
-	uint32_t count = takes_long_frames(netvsp) ? subs_of_long_frame(netvsp) : 1, used;
+	uint32_t count = takes_long_frames(netvsp) ? subs_of_long_frame(netvsp) : 1;
 	struct arrival arrival;
 	int err;
 
 	/* One is left for answers, where there are so many. */
 	if (netvsp->subs.free_count < count + (netvsp->subs.count > count))
 		return GOT_NO_ROOM;
+	arrival.sub_count = 0;
+	arrival.iov_count = 0;
 	arrival.moved_bytes = 0;
 	arrival.has_vlan = false;
 	arrival.hash_type = 0;
 	memset(&arrival.headers, 0, sizeof(arrival.headers));
 	memset(&arrival.offload, 0, sizeof(arrival.offload));
-	arrival_reserve(netvsp, &arrival, count);
-	err = net_port_receive(netvsp->port, arrival.iov, arrival.iov_count,
-			       count * sub_data_bytes(netvsp), &arrival.bytes, &arrival.offload);
+	err = read_frame(netvsp, &arrival, count);
 	if (err || !prepare(netvsp, &arrival)) {
 		arrival_trim(netvsp, &arrival, 0);
 		return err ? GOT_NOTHING : GOT_FRAME;
 	}
-	used = (arrival.bytes + sub_data_bytes(netvsp) - 1) / sub_data_bytes(netvsp);
-	arrival_trim(netvsp, &arrival, used);
 	*out_channel = channel_of_hash(netvsp, &arrival);
 	deliver(netvsp, *out_channel, &arrival);
 	return GOT_FRAME;
