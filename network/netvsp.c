@@ -13,6 +13,8 @@
 
 /* [policy] As many as Linux asks for at first, on a machine of that many CPUs. */
 #define CHANNELS_DEFAULT 8u
+/* [policy] What link speed is said to be where nobody knows. */
+#define BITS_PER_SECOND_DEFAULT 10000000000u
 
 /* ---- addresses ---- */
 
@@ -43,6 +45,17 @@ struct guid netvsp_instance_id(const uint8_t mac[NET_MAC_BYTES])
 
 /* ---- the guest ---- */
 
+/* Until the guest says what it wants. */
+static void forget_mtu(struct netvsp *netvsp)
+{
+	uint32_t mtu = NVSP_MTU_BYTES_DEFAULT - NET_ETHERNET_BYTES;
+
+	if (mtu > netvsp->mtu_max)
+		mtu = netvsp->mtu_max;
+	netvsp->mtu_bytes = mtu + NET_ETHERNET_BYTES;
+	atomic_store_explicit(&netvsp->mtu, mtu, memory_order_relaxed);
+}
+
 void netvsp_forget_guest(struct netvsp *netvsp)
 {
 	netvsp_receive_stop(netvsp);
@@ -53,7 +66,7 @@ void netvsp_forget_guest(struct netvsp *netvsp)
 	memset(&netvsp->ndis, 0, sizeof(netvsp->ndis));
 	netvsp->initialized = false;
 	netvsp->control_bytes = 0;
-	netvsp->mtu_bytes = NVSP_MTU_BYTES_DEFAULT;
+	forget_mtu(netvsp);
 	memset(&netvsp->offloads, 0, sizeof(netvsp->offloads));
 	netvsp->rss.enabled = false;
 	netvsp->told_link_up = true;
@@ -61,8 +74,6 @@ void netvsp_forget_guest(struct netvsp *netvsp)
 	netvsp_mac_set(netvsp, netvsp->permanent_mac);
 	atomic_store_explicit(&netvsp->version, 0, memory_order_relaxed);
 	atomic_store_explicit(&netvsp->filter, 0, memory_order_relaxed);
-	atomic_store_explicit(&netvsp->mtu, NVSP_MTU_BYTES_DEFAULT - NET_ETHERNET_BYTES,
-			      memory_order_relaxed);
 }
 
 /* ---- turns of the loop ---- */
@@ -120,6 +131,15 @@ bool netvsp_link_up(const struct netvsp *netvsp)
 	       atomic_load_explicit(&netvsp->port->link_up, memory_order_relaxed);
 }
 
+uint64_t netvsp_bits_per_second(const struct netvsp *netvsp)
+{
+	uint64_t wanted = atomic_load_explicit(&netvsp->speed_wanted, memory_order_relaxed);
+
+	if (wanted)
+		return wanted;
+	return netvsp->port->bits_per_second ? netvsp->port->bits_per_second : BITS_PER_SECOND_DEFAULT;
+}
+
 static void update(struct io_call *call)
 {
 	struct netvsp *netvsp = container_of(call, struct netvsp, update_call);
@@ -129,11 +149,22 @@ static void update(struct io_call *call)
 	netvsp_rndis_indicate(netvsp);
 }
 
+static void ask_for_update(struct netvsp *netvsp)
+{
+	if (!atomic_exchange(&netvsp->update_queued, true))
+		io_loop_call(netvsp->loop, &netvsp->update_call);
+}
+
 void netvsp_set_link(struct netvsp *netvsp, bool up)
 {
 	atomic_store(&netvsp->link_wanted, up);
-	if (!atomic_exchange(&netvsp->update_queued, true))
-		io_loop_call(netvsp->loop, &netvsp->update_call);
+	ask_for_update(netvsp);
+}
+
+void netvsp_set_speed(struct netvsp *netvsp, uint64_t bits_per_second)
+{
+	atomic_store(&netvsp->speed_wanted, bits_per_second);
+	ask_for_update(netvsp);
 }
 
 /* ---- life ---- */
@@ -216,9 +247,12 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 	netvsp->version_max = config->version_max ? config->version_max : UINT32_MAX;
 	memcpy(netvsp->permanent_mac, config->mac, NET_MAC_BYTES);
 	netvsp_mac_set(netvsp, config->mac);
-	netvsp->mtu_bytes = NVSP_MTU_BYTES_DEFAULT;
-	atomic_store(&netvsp->mtu, NVSP_MTU_BYTES_DEFAULT - NET_ETHERNET_BYTES);
-	atomic_store(&netvsp->link_wanted, true);
+	netvsp->mtu_max = config->port->mtu_max;
+	if (config->mtu_max && config->mtu_max < netvsp->mtu_max)
+		netvsp->mtu_max = config->mtu_max;
+	forget_mtu(netvsp);
+	atomic_store(&netvsp->link_wanted, !config->link_down);
+	atomic_store(&netvsp->speed_wanted, config->bits_per_second);
 	netvsp->told_link_up = true;
 	netvsp->subs.free_first = NETVSP_SUB_NONE;
 	netvsp->receive_generation = 1;
@@ -284,6 +318,8 @@ struct netvsp_status netvsp_status(const struct netvsp *netvsp)
 		.version = netvsp_version(netvsp),
 		.link_up = netvsp_link_up(netvsp),
 		.mtu = atomic_load_explicit(&netvsp->mtu, memory_order_relaxed),
+		.mtu_max = netvsp->mtu_max,
+		.bits_per_second = netvsp_bits_per_second(netvsp),
 		.filter = atomic_load_explicit(&netvsp->filter, memory_order_relaxed),
 		.channels_open = atomic_load_explicit(&netvsp->channels_open, memory_order_relaxed),
 		.packets_received = read64(&netvsp->packets_received),

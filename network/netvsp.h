@@ -27,6 +27,9 @@ struct netvsp_config {
 	struct io_loop *loop;         /* the card's */
 	struct net_port *port;        /* stays the caller's; used until @destroyed */
 	uint32_t version_max;         /* NVSP_VERSION_*; 0: the newest */
+	bool link_down;               /* netvsp_set_link() */
+	uint64_t bits_per_second;     /* netvsp_set_speed() */
+	uint32_t mtu_max;             /* longest IP packet, where the port has longer ones; 0: the port's */
 };
 
 /**
@@ -70,12 +73,22 @@ void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed);
  */
 void netvsp_set_link(struct netvsp *netvsp, bool up);
 
+/**
+ * netvsp_set_speed() - Say how fast the link is; nothing gets faster or slower by it.
+ * @bits_per_second: in hundreds; 0: what the port says
+ *
+ * Context: any thread.
+ */
+void netvsp_set_speed(struct netvsp *netvsp, uint64_t bits_per_second);
+
 struct netvsp_status {
 	uint32_t version;             /* NVSP_VERSION_*; 0: the guest has not agreed on one */
 	bool ready;                   /* the guest has set the card up */
 	bool link_up;
 	uint8_t mac[NET_MAC_BYTES];   /* as the guest has set it */
 	uint32_t mtu;                 /* of IP packets */
+	uint32_t mtu_max;             /* what the guest may have it be */
+	uint64_t bits_per_second;
 	uint32_t filter;              /* NDIS_FILTER_* */
 	uint32_t channels_open;
 	/* As the guest sees it: received is what came to it. */

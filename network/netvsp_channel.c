@@ -100,7 +100,7 @@ static void handle_init(struct netvsp_channel *ch, const struct vmbus_packet *pa
 
 static void handle_ndis_config(struct netvsp *netvsp, const struct nvsp_ndis_config *config)
 {
-	uint32_t mtu_bytes = config->mtu_bytes, max = netvsp->port->mtu_max + NET_ETHERNET_BYTES;
+	uint32_t mtu_bytes = config->mtu_bytes, max = netvsp->mtu_max + NET_ETHERNET_BYTES;
 
 	netvsp->capabilities = config->capabilities;
 	if (netvsp_version(netvsp) < NVSP_VERSION_6_1)

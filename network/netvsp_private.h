@@ -107,6 +107,7 @@ struct netvsp {
 	uint8_t permanent_mac[NET_MAC_BYTES];
 	uint16_t channels_max;
 	uint32_t version_max;
+	uint32_t mtu_max;
 
 	/* Agreed with the guest; all zero while the primary channel is closed. */
 	struct netvsp_channel *channels[NETVSP_CHANNELS_MAX];
@@ -127,6 +128,7 @@ struct netvsp {
 	struct netvsp_control *waiting;
 	uint32_t waiting_count;
 	bool told_link_up;
+	uint64_t told_bits_per_second;
 
 	bool started;          /* the port is */
 	bool port_ready;       /* there may be frames in the port */
@@ -138,6 +140,7 @@ struct netvsp {
 
 	_Atomic bool leaving;  /* the card is being taken away */
 	_Atomic bool link_wanted;
+	_Atomic uint64_t speed_wanted; /* 0: the port's */
 	_Atomic bool update_queued;
 	struct io_call update_call;
 	struct io_call retired_call, last_call, stopped_call, gone_call;
@@ -175,6 +178,7 @@ void netvsp_forget_guest(struct netvsp *netvsp);
 
 /** netvsp_link_up() - What the guest is to be told. */
 bool netvsp_link_up(const struct netvsp *netvsp);
+uint64_t netvsp_bits_per_second(const struct netvsp *netvsp);
 
 /* ---- netvsp_channel.c ---- */
 

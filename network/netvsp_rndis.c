@@ -9,9 +9,6 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-/* [policy] What link speed is said to be where the port does not know. */
-#define BITS_PER_SECOND_DEFAULT 10000000000u
-
 /* ---- building ---- */
 
 static void put(struct netvsp *netvsp, const void *from, uint32_t bytes)
@@ -91,16 +88,9 @@ static void put_supported_list(struct netvsp *netvsp)
 		put(netvsp, oids_6_30, sizeof(oids_6_30));
 }
 
-static uint64_t bits_per_second(const struct netvsp *netvsp)
+static uint32_t hundreds(uint64_t bits_per_second)
 {
-	return netvsp->port->bits_per_second ? netvsp->port->bits_per_second : BITS_PER_SECOND_DEFAULT;
-}
-
-static uint32_t link_speed_100(const struct netvsp *netvsp)
-{
-	uint64_t speed = bits_per_second(netvsp) / 100;
-
-	return speed < UINT32_MAX ? (uint32_t)speed : UINT32_MAX;
+	return bits_per_second / 100 < UINT32_MAX ? (uint32_t)(bits_per_second / 100) : UINT32_MAX;
 }
 
 static void put_link_state(struct netvsp *netvsp)
@@ -109,8 +99,8 @@ static void put_link_state(struct netvsp *netvsp)
 		.object = { NDIS_OBJECT_DEFAULT, 1, sizeof(state) },
 		.media_connect_state = netvsp_link_up(netvsp) ? 1 : 2,
 		.media_duplex_state = 2,
-		.send_bits_per_second = bits_per_second(netvsp),
-		.receive_bits_per_second = bits_per_second(netvsp),
+		.send_bits_per_second = netvsp_bits_per_second(netvsp),
+		.receive_bits_per_second = netvsp_bits_per_second(netvsp),
 	};
 
 	put(netvsp, &state, sizeof(state));
@@ -118,7 +108,7 @@ static void put_link_state(struct netvsp *netvsp)
 
 static void put_max_link_speed(struct netvsp *netvsp)
 {
-	uint64_t speeds[] = { bits_per_second(netvsp), bits_per_second(netvsp) };
+	uint64_t speeds[] = { netvsp_bits_per_second(netvsp), netvsp_bits_per_second(netvsp) };
 
 	put(netvsp, speeds, sizeof(speeds));
 }
@@ -260,7 +250,7 @@ static bool number_of_oid(struct netvsp *netvsp, uint32_t oid, uint32_t *out_val
 		*out_value = netvsp->mtu_bytes;
 		return true;
 	case OID_GEN_LINK_SPEED:
-		*out_value = link_speed_100(netvsp);
+		*out_value = hundreds(netvsp_bits_per_second(netvsp));
 		return true;
 	case OID_GEN_TRANSMIT_BUFFER_SPACE:
 		*out_value = netvsp->send_buffer.bytes;
@@ -591,6 +581,8 @@ static void initialize(struct netvsp *netvsp, const struct rndis_initialize *wis
 		complete.status = RNDIS_STATUS_BAD_VERSION;
 	else
 		netvsp->initialized = true;
+	/* Whoever wants to know asks after this. */
+	netvsp->told_bits_per_second = netvsp_bits_per_second(netvsp);
 	begin(netvsp, RNDIS_INITIALIZE | RNDIS_COMPLETION);
 	put(netvsp, &complete, sizeof(complete));
 	end(netvsp);
@@ -673,20 +665,41 @@ uint32_t netvsp_rndis_control(struct netvsp *netvsp, const uint8_t *message, uin
 	return ok ? NVSP_STATUS_SUCCESS : NVSP_STATUS_INVALID_RNDIS_PACKET;
 }
 
-void netvsp_rndis_indicate(struct netvsp *netvsp)
+static void indicate(struct netvsp *netvsp, uint32_t status, const void *info, uint32_t info_bytes)
 {
-	bool up = netvsp_link_up(netvsp);
 	struct rndis_indicate_status indication = {
-		.status = up ? RNDIS_STATUS_MEDIA_CONNECT : RNDIS_STATUS_MEDIA_DISCONNECT,
+		.status = status,
+		.info_bytes = info_bytes,
+		.info_offset = info_bytes ? sizeof(indication) : 0,
 	};
 
-	/* Asked again with each turn: where there is no room now it is told later. */
-	if (!netvsp->initialized || up == netvsp->told_link_up || !netvsp->subs.count ||
-	    netvsp->waiting_count >= NETVSP_CONTROL_WAITING_MAX)
-		return;
-	netvsp->told_link_up = up;
 	begin(netvsp, RNDIS_INDICATE_STATUS);
 	put(netvsp, &indication, sizeof(indication));
+	if (info_bytes)
+		put(netvsp, info, info_bytes);
 	end(netvsp);
 	netvsp_receive_control(netvsp);
+}
+
+/* Asked again with each turn: where there is no room now it is told later. */
+static bool may_indicate(const struct netvsp *netvsp)
+{
+	return netvsp->initialized && netvsp->subs.count &&
+	       netvsp->waiting_count < NETVSP_CONTROL_WAITING_MAX;
+}
+
+void netvsp_rndis_indicate(struct netvsp *netvsp)
+{
+	uint64_t speed = netvsp_bits_per_second(netvsp);
+	bool up = netvsp_link_up(netvsp);
+	uint32_t speed_100 = hundreds(speed);
+
+	if (speed != netvsp->told_bits_per_second && may_indicate(netvsp)) {
+		netvsp->told_bits_per_second = speed;
+		indicate(netvsp, RNDIS_STATUS_LINK_SPEED_CHANGE, &speed_100, sizeof(speed_100));
+	}
+	if (up != netvsp->told_link_up && may_indicate(netvsp)) {
+		netvsp->told_link_up = up;
+		indicate(netvsp, up ? RNDIS_STATUS_MEDIA_CONNECT : RNDIS_STATUS_MEDIA_DISCONNECT, NULL, 0);
+	}
 }

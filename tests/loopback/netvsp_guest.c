@@ -529,6 +529,13 @@ uint32_t netvsp_guest_take_indication(struct netvsp_guest *guest)
 	expect(guest, control->bytes >= head + sizeof(indication), "an indication that is too short");
 	if (control->bytes >= head + sizeof(indication))
 		memcpy(&indication, control->message + head, sizeof(indication));
+	guest->indicated = 0;
+	expect(guest, !indication.info_bytes ||
+	       (indication.info_bytes == 4 && indication.info_offset >= sizeof(indication) &&
+		indication.info_offset <= control->bytes - head - 4),
+	       "an indication whose number lies elsewhere");
+	if (indication.info_bytes && !guest->problem)
+		memcpy(&guest->indicated, control->message + head + indication.info_offset, 4);
 	free(control);
 	return indication.status;
 }

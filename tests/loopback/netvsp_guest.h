@@ -88,6 +88,7 @@ struct netvsp_guest {
 	uint64_t frames_total, packets_total;
 	bool forget;                   /* count frames, and keep none */
 	uint32_t table[NVSP_SEND_TABLE_COUNT], table_count;
+	uint32_t indicated;            /* number that the last indication taken had with it; 0: none */
 
 	const char *problem;           /* first thing the host did wrong; NULL: none */
 };

@@ -27,7 +27,7 @@ static void on_call(struct io_call *call)
 	world->called++;
 }
 
-static void create_card(struct world *world)
+void world_create_card(struct world *world)
 {
 	struct netvsp_config config = {
 		.name = "nic0",
@@ -37,6 +37,7 @@ static void create_card(struct world *world)
 		.loop = world->loop,
 		.port = &world->port.base,
 		.version_max = world->config.version_max,
+		.mtu_max = world->config.card_mtu_max,
 	};
 
 	memcpy(config.mac, world_mac, sizeof(world_mac));
@@ -62,7 +63,7 @@ void world_begin(void **state, const struct world_config *config)
 	assert_int_equal(vmbus_host_create(&host_config, &world->host), 0);
 	memory_port_init(&world->port, config->can_send, config->can_receive,
 			 config->mtu_max ? config->mtu_max : 65521);
-	create_card(world);
+	world_create_card(world);
 	assert_int_equal(loopback_guest_attach(world->partition, &world->guest.mini.lo), 0);
 	world->guest.mini.pump = pump;
 	world->guest.mini.pump_arg = world;

@@ -25,6 +25,7 @@
 struct world_config {
 	uint32_t can_send, can_receive; /* of the port */
 	uint32_t mtu_max;               /* 0: 65521 */
+	uint32_t card_mtu_max;          /* 0: the port's */
 	uint16_t channels_max;
 	uint32_t version_max;
 	uint32_t ring_pages;            /* 0: 17 */
@@ -82,6 +83,9 @@ uint32_t world_set_rss(struct world *world, uint32_t types, uint16_t flags, uint
 		       uint32_t count);
 /** world_channel_of() - Where a hash goes then. */
 uint32_t world_channel_of(uint32_t hash, uint32_t first, uint32_t count);
+
+/** world_create_card() - Offer it, at first or again. */
+void world_create_card(struct world *world);
 
 /** world_destroy_card() - Rescind and free it; the guest is told nothing but by the bus. */
 void world_destroy_card(struct world *world);

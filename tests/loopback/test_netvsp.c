@@ -93,15 +93,18 @@ static void only_the_first_version_has_its_number_in_the_answer(void **state)
 static void mtu_is_what_the_guest_wants_and_the_port_has(void **state)
 {
 	static const struct {
-		uint32_t wanted, port, got;
+		uint32_t wanted, port, got, card;
 	} cases[] = {
+		{ 9014, 9000, 4014, 4000 }, { 1514, 9000, 1414, 1400 }, { 0, 9000, 1414, 1400 },
+		{ 9014, 1500, 1514, 4000 },
 		{ 0, 1500, 1514 }, { 1514, 1500, 1514 }, { 1400, 1500, 1514 },
 		{ 9014, 9000, 9014 }, { 9014, 1500, 1514 }, { 65535, 65521, 65535 },
 		{ UINT32_MAX, 65521, 65535 }, { 4000, 65521, 4000 }, { 1514, 1280, 1294 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct world_config config = { .mtu_max = cases[i].port };
+		const struct world_config config = { .mtu_max = cases[i].port,
+						     .card_mtu_max = cases[i].card };
 		struct world *world = world_again(state, &config);
 		uint32_t value, bytes = sizeof(value);
 

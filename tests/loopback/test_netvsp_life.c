@@ -100,6 +100,78 @@ static void a_card_goes_under_load(void **state)
 	assert_null(guest->problem);
 }
 
+static const struct vmbus_msg_offer_channel *offer_other_than(const struct netvsp_guest *guest,
+							      uint32_t channel_id)
+{
+	const struct vmbus_msg_offer_channel *offer =
+		mini_find_offer(&guest->mini, &guest->instance_id, 0);
+
+	return offer && offer->channel_id != channel_id ? offer : NULL;
+}
+
+static void on_reset(struct io_call *call)
+{
+	call->fn = NULL;
+}
+
+/* Under load, with the guest told only when all is over; also where the machine is reset meanwhile. */
+static void a_card_that_went_comes_back(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+
+	for (uint32_t round = 0; round < 12; round++) {
+		uint32_t old_id, next = 0;
+
+		world_ready(world, FILTER_ALL);
+		world_channels(world, 3);
+		old_id = guest->channels[0].offer.channel_id;
+		guest->keep = true;
+		for (uint32_t i = 0; i < 300; i++)
+			world_queue_numbered(world, i, 60);
+		io_loop_turn(world->loop, false);
+		netvsp_guest_poll(guest);
+		world_take_numbered(world, &next, 300);
+		if (round % 3 == 2) {
+			/* One waits for the other's channels. */
+			struct io_call reset = { .fn = on_reset };
+
+			netvsp_destroy(world->netvsp, &world->call);
+			vmbus_host_reset(world->host, &reset);
+			for (int i = 0; i < 1000 && (!world->called || reset.fn); i++)
+				guest->mini.pump(guest->mini.pump_arg);
+			assert_int_equal(world->called, 1);
+			assert_null(reset.fn);
+			world->called = 0;
+		} else {
+			world_destroy_card(world);
+		}
+		assert_false(world->port.started);
+		world_create_card(world);
+		world_runs(world);
+		mini_drain(&guest->mini);
+		/* The guest has not let go of the old one. */
+		assert_null(round % 3 == 2 ? NULL : offer_other_than(guest, old_id));
+		for (uint32_t i = NETVSP_GUEST_CHANNELS; i-- > 0;)
+			netvsp_guest_close(guest, i);
+		guest->keep = false;
+		netvsp_guest_drop(guest);
+		netvsp_guest_forget_held(guest);
+		guest->frame_count = 0;
+		if (round % 3 == 2) {
+			assert_int_equal(mini_connect(&guest->mini, VMBUS_VERSION_IRON), 0);
+			assert_int_equal(mini_request_offers(&guest->mini), 0);
+		}
+		world_ready(world, FILTER_ALL);
+		/* What waited behind the card. */
+		netvsp_guest_drop(guest);
+		guest->frame_count = 0;
+		world_carries(world);
+		netvsp_guest_close(guest, 0);
+		assert_null(guest->problem);
+	}
+}
+
 /* Each channel is closed while the card's loop goes on, as on another thread. */
 static struct {
 	struct world *world;
@@ -215,6 +287,38 @@ static void link_changes_are_told(void **state)
 	world_carries(world);
 }
 
+static void speed_changes_are_told(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t value, bytes = sizeof(value);
+
+	netvsp_set_speed(world->netvsp, 1000000000);
+	world_ready(world, FILTER_ALL);
+	assert_int_equal(netvsp_guest_query(guest, OID_GEN_LINK_SPEED, &value, &bytes),
+			 RNDIS_STATUS_SUCCESS);
+	assert_int_equal(value, 10000000);
+	/* What it knows already is no news. */
+	netvsp_set_speed(world->netvsp, 1000000000);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(guest), 0);
+	netvsp_set_speed(world->netvsp, 2500000000);
+	netvsp_set_link(world->netvsp, false);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_LINK_SPEED_CHANGE);
+	assert_int_equal(guest->indicated, 25000000);
+	assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_MEDIA_DISCONNECT);
+	assert_int_equal(guest->indicated, 0);
+	/* Back to what the port says, which is more than there is room for. */
+	world->port.base.bits_per_second = 800000000000;
+	netvsp_set_speed(world->netvsp, 0);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_LINK_SPEED_CHANGE);
+	assert_int_equal(guest->indicated, UINT32_MAX);
+	assert_true(netvsp_status(world->netvsp).bits_per_second == 800000000000);
+	world_check(world);
+}
+
 static void a_link_that_was_down_before_the_guest_came_is_known(void **state)
 {
 	struct world *world = *state;
@@ -274,9 +378,11 @@ int main(void)
 		TEST(a_card_nobody_opened_goes),
 		TEST(a_closed_card_begins_anew),
 		TEST(a_card_goes_under_load),
+		TEST(a_card_that_went_comes_back),
 		TEST(what_the_guest_holds_of_a_card_that_goes_is_its_own),
 		TEST(a_guest_that_vanishes_leaves_nothing_behind),
 		TEST(link_changes_are_told),
+		TEST(speed_changes_are_told),
 		TEST(a_link_that_was_down_before_the_guest_came_is_known),
 		TEST(a_link_change_is_told_when_there_is_a_buffer),
 		TEST(a_link_change_right_before_the_end_is_harmless),
