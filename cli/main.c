@@ -29,8 +29,9 @@ static const struct command commands[] = {
 	  "  --nic user[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]...[,restrict]\n"
 	  "  --nic tap:NAME\n"
 	  "  --nic switch:NAME\n"
-	  "                      a network card, all with [,mac=M][,channels=N]; may be repeated. user\n"
-	  "                      needs no privileges; a forward without ADDRESS is for this machine only\n"
+	  "                      a network card, all with [,mac=M][,channels=N][,link=up|down][,mtu=N]\n"
+	  "                      [,speed=N]; may be repeated. user needs no privileges; a forward\n"
+	  "                      without ADDRESS is for this machine only\n"
 	  "  --controllers N     SCSI controllers (default: as many as the drives need)\n"
 	  "  --console WHERE     stdio (default), none, log:FILE\n"
 	  "  --no-service NAME   do not offer heartbeat, shutdown or timesync; may be repeated\n"
@@ -80,6 +81,18 @@ static const struct command commands[] = {
 	{ "service", command_service, "switch a service on or off",
 	  "usage: lis service NAME enable|disable SERVICE\n"
 	  "\nOffers a service to the running guest or takes it away: heartbeat, shutdown, timesync.\n" },
+	{ "nic", command_nic, "add, remove or change a network card",
+	  "usage: lis nic NAME add SPEC\n"
+	  "       lis nic NAME remove CARD\n"
+	  "       lis nic NAME set CARD [mac=M] [link=up|down] [speed=N] [mtu=N]\n"
+	  "\n"
+	  "Works on the network cards of a running virtual machine; `lis status` shows them.\n"
+	  "\n"
+	  "  add      one more, SPEC being what --nic of `lis run` takes; writes its name, as nic1\n"
+	  "  remove   takes it from the guest and lets go of what it was connected to\n"
+	  "  set      tells the guest that the cable is in or out, or how fast it is (in Mbit/s, and\n"
+	  "           only told). With mac= and mtu= (the longest the guest may choose) the guest sees\n"
+	  "           the card go and come back\n" },
 	{ "wait", command_wait, "wait for the end of a virtual machine",
 	  "usage: lis wait NAME [--timeout SECONDS]\n"
 	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },

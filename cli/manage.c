@@ -3,6 +3,8 @@
 #include "cli/manage.h"
 
 #include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -81,6 +83,81 @@ int command_service(const struct command *command, int argc, char **argv)
 	json_object_object_add(arguments, "service", json_object_new_string(argv[3]));
 	json_object_object_add(arguments, "enabled", json_object_new_boolean(enable));
 	return manage_call(argv[1], "service", arguments, MANAGE_TIMEOUT_MS, NULL);
+}
+
+/* ---- network cards ---- */
+
+static int nic_add(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments, *result;
+	char error[OPTIONS_ERROR_BYTES];
+	struct vm_nic nic;
+	int status;
+
+	if (argc != 1)
+		return complain_usage(command, "add: what --nic of `lis run` takes, and nothing else");
+	/* The VM takes it apart itself; what is wrong with it as such is better said here. */
+	if (options_parse_nic(argv[0], &nic, error))
+		return complain_usage(command, "%s", error);
+	free(nic.target);
+	arguments = json_object_new_object();
+	json_object_object_add(arguments, "nic", json_object_new_string(argv[0]));
+	status = manage_call(name, "nic-add", arguments, MANAGE_TIMEOUT_MS, &result);
+	if (status)
+		return status;
+	printf("%s\n", json_text(result, "name", "?"));
+	json_object_put(result);
+	return LIS_EXIT_OK;
+}
+
+static int nic_remove(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments;
+
+	if (argc != 1)
+		return complain_usage(command, "remove: which card, and nothing else");
+	arguments = json_object_new_object();
+	json_object_object_add(arguments, "card", json_object_new_string(argv[0]));
+	return manage_call(name, "nic-remove", arguments, MANAGE_TIMEOUT_MS, NULL);
+}
+
+static int nic_set(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments;
+	char change[OPTIONS_ERROR_BYTES] = "", error[OPTIONS_ERROR_BYTES];
+	struct vm_nic nic;
+
+	if (argc < 2)
+		return complain_usage(command, "set: a card, and what is to be different");
+	for (int i = 1; i < argc; i++) {
+		if (strlen(change) + strlen(argv[i]) + 2 > sizeof(change))
+			return complain_usage(command, "set: that is too much");
+		strcat(strcat(change, i > 1 ? "," : ""), argv[i]);
+	}
+	if (options_parse_nic_change(change, &nic, error))
+		return complain_usage(command, "%s", error);
+	arguments = json_object_new_object();
+	json_object_object_add(arguments, "card", json_object_new_string(argv[0]));
+	json_object_object_add(arguments, "change", json_object_new_string(change));
+	return manage_call(name, "nic-set", arguments, MANAGE_TIMEOUT_MS, NULL);
+}
+
+int command_nic(const struct command *command, int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct command *command, const char *name, int argc, char **argv);
+	} actions[] = { { "add", nic_add }, { "remove", nic_remove }, { "set", nic_set } };
+
+	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		return show_help(command);
+	if (argc < 3)
+		return complain_usage(command, "a name, and add, remove or set");
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+		if (strcmp(argv[2], actions[i].name) == 0)
+			return actions[i].run(command, argv[1], argc - 3, argv + 3);
+	}
+	return complain_usage(command, "'%s': there are add, remove and set", argv[2]);
 }
 
 /* ---- waiting and shutdown ---- */

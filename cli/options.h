@@ -38,8 +38,8 @@ int options_parse_version(const char *text, uint32_t *out_version, char *error) 
 int options_parse_drive(const char *text, struct vm_drive *out_drive, char *error) LIS_MUST_USE;
 
 /**
- * options_parse_nic() - "user|tap:NAME|switch:NAME[,mac=M][,channels=N]", and for user
- * "[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]..." and "[,restrict]".
+ * options_parse_nic() - "user|tap:NAME|switch:NAME[,channels=N]" with what options_parse_nic_change()
+ * knows, and for user "[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]..." and "[,restrict]".
  * @text: as written
  * @out_nic: filled on success only; target is allocated
  * @error: OPTIONS_ERROR_BYTES
@@ -47,6 +47,14 @@ int options_parse_drive(const char *text, struct vm_drive *out_drive, char *erro
  * Return: 0, -LIS_INVALID, -LIS_NOMEM.
  */
 int options_parse_nic(const char *text, struct vm_nic *out_nic, char *error) LIS_MUST_USE;
+
+/**
+ * options_parse_nic_change() - "[mac=M][,link=up|down][,speed=N][,mtu=N]", one of them at least.
+ * @out_nic: filled on success only; what is not said is 0
+ *
+ * Return: as options_parse_nic().
+ */
+int options_parse_nic_change(const char *text, struct vm_nic *out_nic, char *error) LIS_MUST_USE;
 
 enum console_kind {
 	CONSOLE_STDIO,

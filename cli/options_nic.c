@@ -26,6 +26,8 @@ static int parse_mac(const char *text, struct vm_nic *nic, char *error)
 		nic->mac[i] = (uint8_t)bytes[i];
 	if (nic->mac[0] & 1)
 		return options_fail(error, "nic: mac '%s': that is a multicast address", text);
+	if (!memcmp(nic->mac, (const uint8_t[NET_MAC_BYTES]){ 0 }, NET_MAC_BYTES))
+		return options_fail(error, "nic: mac '%s': that is no card's address", text);
 	nic->has_mac = true;
 	return 0;
 }
@@ -91,15 +93,43 @@ static int parse_forward(char *text, struct vm_nic *nic, char *error)
 	return err;
 }
 
+static int parse_link(const char *text, struct vm_nic *nic, char *error)
+{
+	if (strcmp(text, "up") && strcmp(text, "down"))
+		return options_fail(error, "nic: link '%s': there are up and down", text);
+	nic->link = strcmp(text, "up") ? VM_LINK_DOWN : VM_LINK_UP;
+	return 0;
+}
+
+/* What can also be changed later. Returns false where @item is something else. */
+static bool parse_setting(const char *item, const char *value, struct vm_nic *nic, int *out_err,
+			  char *error)
+{
+	if (strcmp(item, "mac") == 0)
+		*out_err = parse_mac(value, nic, error);
+	else if (strcmp(item, "link") == 0)
+		*out_err = parse_link(value, nic, error);
+	else if (strcmp(item, "speed") == 0)
+		*out_err = options_parse_number("nic: speed", value, 1, VM_NIC_SPEED_MAX,
+						&nic->speed_mbps, error);
+	else if (strcmp(item, "mtu") == 0)
+		*out_err = options_parse_number("nic: mtu", value, VM_NIC_MTU_MIN, VM_NIC_MTU_MAX,
+						&nic->mtu, error);
+	else
+		return false;
+	return true;
+}
+
 static int parse_item(char *item, struct vm_nic *nic, char *error)
 {
 	char *value = strchr(item, '=');
 	bool user = nic->kind == VM_NIC_USER;
+	int err;
 
 	if (value)
 		*value++ = 0;
-	if (strcmp(item, "mac") == 0 && value)
-		return parse_mac(value, nic, error);
+	if (value && parse_setting(item, value, nic, &err, error))
+		return err;
 	if (strcmp(item, "channels") == 0 && value)
 		return options_parse_number("nic: channels", value, 1, NETVSP_CHANNELS_MAX,
 					    &nic->channels, error);
@@ -109,7 +139,7 @@ static int parse_item(char *item, struct vm_nic *nic, char *error)
 		nic->restricted = true;
 		return 0;
 	}
-	return options_fail(error, "nic: '%s%s%s': there are mac=, channels=%s", item, value ? "=" : "",
+	return options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed=, mtu=, channels=%s", item, value ? "=" : "",
 			    value ? value : "", user ? ", hostfwd= and restrict" : "");
 }
 
@@ -157,6 +187,31 @@ int options_parse_nic(const char *text, struct vm_nic *out_nic, char *error)
 	if (err)
 		free(nic.target);
 	else
+		*out_nic = nic;
+	free(copy);
+	return err;
+}
+
+int options_parse_nic_change(const char *text, struct vm_nic *out_nic, char *error)
+{
+	char *copy = strdup(text), *list = copy, *item;
+	struct vm_nic nic = { 0 };
+	int err = 0;
+
+	if (!copy) {
+		options_fail(error, "out of memory");
+		return -LIS_NOMEM;
+	}
+	while (!err && (item = options_next_item(&list))) {
+		char *value = strchr(item, '=');
+
+		if (value)
+			*value++ = 0;
+		if (!value || !parse_setting(item, value, &nic, &err, error))
+			err = options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed= and mtu=",
+					   item, value ? "=" : "", value ? value : "");
+	}
+	if (!err)
 		*out_nic = nic;
 	free(copy);
 	return err;

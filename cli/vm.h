@@ -53,12 +53,26 @@ struct vm_forward {
 	uint16_t guest_port;
 };
 
+enum vm_link {
+	VM_LINK_ANY, /* not said: of a new card, up */
+	VM_LINK_UP,
+	VM_LINK_DOWN,
+};
+
+#define VM_NIC_MTU_MIN 576u          /* [policy] all that IPv4 promises */
+#define VM_NIC_MTU_MAX 65521u
+#define VM_NIC_SPEED_MAX 400000u     /* Mbit/s; [policy] RNDIS could tell of a little more */
+
+/* A card as users write it, and changes of one: there, 0 is as it was. */
 struct vm_nic {
 	enum vm_nic_kind kind;
 	char *target;       /* VM_NIC_TAP: interface; VM_NIC_SWITCH: its name */
 	bool has_mac;       /* else one is made from the VM's name and the card's number */
 	uint8_t mac[6];
 	uint32_t channels;  /* 0: as many as the guest has CPUs */
+	enum vm_link link;
+	uint32_t mtu;       /* the longest IP packets that the guest may choose; 0: the connection's */
+	uint32_t speed_mbps; /* what the guest is told; 0: the connection's */
 	bool restricted;    /* VM_NIC_USER: the guest reaches forwards only */
 	struct vm_forward forwards[VM_FORWARDS_MAX];
 	size_t forward_count;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/exit.h"
+#include "cli/options.h"
 #include "cli/vm_private.h"
 #include "io/error.h"
 
@@ -120,6 +121,40 @@ static void do_service(struct vm *vm, struct control_request *request,
 	}
 	cli_vm_service_want(vm, id, bool_argument(arguments, "enabled", true));
 	control_reply(request, NULL);
+}
+
+static void do_nic_add(struct vm *vm, struct control_request *request,
+		       struct json_object *arguments)
+{
+	char error[OPTIONS_ERROR_BYTES];
+	struct vm_nic nic;
+	int err = options_parse_nic(string_argument(arguments, "nic", ""), &nic, error);
+
+	if (err) {
+		control_reply_error(request, err, "%s", error);
+		return;
+	}
+	cli_vm_nic_add(vm, &nic, request);
+	free(nic.target);
+}
+
+static void do_nic_remove(struct vm *vm, struct control_request *request,
+			  struct json_object *arguments)
+{
+	cli_vm_nic_remove(vm, string_argument(arguments, "card", ""), request);
+}
+
+static void do_nic_set(struct vm *vm, struct control_request *request,
+		       struct json_object *arguments)
+{
+	char error[OPTIONS_ERROR_BYTES];
+	struct vm_nic change;
+	int err = options_parse_nic_change(string_argument(arguments, "change", ""), &change, error);
+
+	if (err)
+		control_reply_error(request, err, "%s", error);
+	else
+		cli_vm_nic_change(vm, string_argument(arguments, "card", ""), &change, request);
 }
 
 static void do_wait(struct vm *vm, struct control_request *request, struct json_object *arguments)
@@ -280,6 +315,9 @@ static const struct {
 	{ "power-button", do_power_button },
 	{ "service", do_service },
 	{ "sync", do_sync },
+	{ "nic-add", do_nic_add },
+	{ "nic-remove", do_nic_remove },
+	{ "nic-set", do_nic_set },
 	{ "wait", do_wait },
 };
 

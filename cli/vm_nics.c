@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* The network cards of a VM: what they are connected to, and their offers on the bus. */
+/*
+ * The network cards of a VM: what they are connected to, and their offers on the bus, from the start or
+ * while it runs. A card that is rescinded keeps its number and its connection until its VSP says that
+ * nothing uses them any more; then it is free, or it is offered again.
+ */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +13,8 @@
 #include "network/backends/nat.h"
 #include "network/backends/switch.h"
 #include "network/backends/tap.h"
+
+#define BITS_PER_MEGABIT 1000000ull
 
 /* ---- addresses ---- */
 
@@ -92,64 +99,286 @@ static int open_nic(const struct vm *vm, const struct vm_nic *nic, struct net_po
 	return -LIS_INVALID;
 }
 
+/* ---- cards ---- */
+
+static const struct vm_card *card_with_mac(const struct vm *vm, const uint8_t mac[NET_MAC_BYTES])
+{
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		const struct vm_card *card = &vm->cards[i];
+
+		if (card->state != VM_CARD_FREE && !memcmp(card->nic.mac, mac, NET_MAC_BYTES))
+			return card;
+	}
+	return NULL;
+}
+
+static const struct vm_card *card_with_id(const struct vm *vm, const struct guid *id)
+{
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		if (vm->cards[i].state != VM_CARD_FREE && !guid_compare(&vm->cards[i].instance_id, id))
+			return &vm->cards[i];
+	}
+	return NULL;
+}
+
+static int check_address(const struct vm *vm, const char *name, const uint8_t mac[NET_MAC_BYTES],
+			 char *error)
+{
+	const struct vm_card *other = card_with_mac(vm, mac);
+
+	if (!other)
+		return 0;
+	snprintf(error, VM_ERROR_BYTES, "%s: %s has this address", name, other->name);
+	return -LIS_BUSY;
+}
+
+static int check_mtu(const struct vm_card *card, uint32_t mtu, char *error)
+{
+	if (mtu <= card->port->mtu_max)
+		return 0;
+	snprintf(error, VM_ERROR_BYTES, "%s: no more than an MTU of %u goes through its connection",
+		 card->name, card->port->mtu_max);
+	return -LIS_INVALID;
+}
+
+static int card_open(struct vm_card *card, const struct vm_nic *nic, char *error)
+{
+	const struct vm_card *other;
+	char why[NET_PORT_ERROR_BYTES];
+	int err;
+
+	card->nic = *nic;
+	if (!nic->has_mac)
+		choose_mac(card->vm, (size_t)(card - card->vm->cards), card->nic.mac);
+	err = check_address(card->vm, card->name, card->nic.mac, error);
+	if (err)
+		return err;
+	card->instance_id = netvsp_instance_id(card->nic.mac);
+	other = card_with_id(card->vm, &card->instance_id);
+	if (other) {
+		snprintf(error, VM_ERROR_BYTES, "%s: %s was made with this address, and is known by it",
+			 card->name, other->name);
+		return -LIS_BUSY;
+	}
+	err = open_nic(card->vm, nic, &card->port, why);
+	card->nic.target = NULL;
+	if (err) {
+		snprintf(error, VM_ERROR_BYTES, "%s: %s", card->name, why);
+		return err;
+	}
+	card->state = VM_CARD_OPEN;
+	return check_mtu(card, nic->mtu, error);
+}
+
+static void card_close(struct vm_card *card)
+{
+	net_port_destroy(card->port);
+	card->port = NULL;
+	card->state = VM_CARD_FREE;
+}
+
+static int card_offer(struct vm_card *card, char *error)
+{
+	const struct vm_nic *nic = &card->nic;
+	struct vm *vm = card->vm;
+	struct netvsp_config config = {
+		.name = card->name,
+		.instance_id = card->instance_id,
+		.channels_max = (uint16_t)(nic->channels ? nic->channels : vm->config->cpus),
+		.bus_loop = vm->loop,
+		.loop = vm->io_loops[(size_t)(card - vm->cards) % vm->io_loop_count],
+		.port = card->port,
+		.link_down = nic->link == VM_LINK_DOWN,
+		.bits_per_second = nic->speed_mbps * BITS_PER_MEGABIT,
+		.mtu_max = nic->mtu,
+	};
+	int err;
+
+	memcpy(config.mac, nic->mac, NET_MAC_BYTES);
+	if (config.channels_max > NETVSP_CHANNELS_MAX)
+		config.channels_max = NETVSP_CHANNELS_MAX;
+	err = netvsp_create(vm->host, &config, &card->netvsp);
+	if (err)
+		snprintf(error, VM_ERROR_BYTES, "%s: %s", card->name, lis_error_text(err));
+	else
+		card->state = VM_CARD_ON;
+	return err;
+}
+
+/* Its VSP and its port have let go of everything, and so has the bus. */
+static void card_gone(struct io_call *call)
+{
+	struct vm_card *card = (struct vm_card *)((char *)call - offsetof(struct vm_card, gone));
+	struct control_request *request = card->request;
+	char error[VM_ERROR_BYTES];
+	int err = 0;
+
+	card->vm->leaving--;
+	card->netvsp = NULL;
+	card->request = NULL;
+	card->state = VM_CARD_OPEN;
+	if (card->comes_back && card->vm->phase != VM_ENDED)
+		err = card_offer(card, error);
+	card->comes_back = false;
+	if (card->state == VM_CARD_OPEN)
+		card_close(card);
+	if (err)
+		os_log(OS_LOG_ERROR, "%s", error);
+	if (err && request)
+		control_reply_error(request, err, "%s", error);
+	else if (request)
+		control_reply(request, NULL);
+}
+
+static void card_leave(struct vm_card *card, bool comes_back, struct control_request *request)
+{
+	card->state = VM_CARD_LEAVING;
+	card->comes_back = comes_back;
+	card->request = request;
+	card->gone.fn = card_gone;
+	card->vm->leaving++;
+	netvsp_destroy(card->netvsp, &card->gone);
+}
+
+/* ---- all of them ---- */
+
 int cli_vm_nics_open(struct vm *vm, char *error)
 {
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		vm->cards[i].vm = vm;
+		snprintf(vm->cards[i].name, sizeof(vm->cards[i].name), "nic%u", (unsigned)i);
+	}
 	for (size_t i = 0; i < vm->config->nic_count; i++) {
-		char why[NET_PORT_ERROR_BYTES];
-		int err = open_nic(vm, &vm->config->nics[i], &vm->ports[i], why);
+		int err = card_open(&vm->cards[i], &vm->config->nics[i], error);
 
-		if (err) {
-			snprintf(error, VM_ERROR_BYTES, "nic%u: %s", (unsigned)i, why);
+		if (err)
 			return err;
-		}
 	}
 	return 0;
 }
 
 void cli_vm_nics_close(struct vm *vm)
 {
-	for (size_t i = 0; i < vm->config->nic_count; i++)
-		net_port_destroy(vm->ports[i]);
+	for (size_t i = 0; i < VM_NICS_MAX; i++)
+		card_close(&vm->cards[i]);
 }
-
-/* ---- on the bus ---- */
 
 int cli_vm_nics_start(struct vm *vm, char *error)
 {
 	for (size_t i = 0; i < vm->config->nic_count; i++) {
-		const struct vm_nic *nic = &vm->config->nics[i];
-		char name[16];
-		struct netvsp_config config = {
-			.name = name,
-			.channels_max = (uint16_t)(nic->channels ? nic->channels : vm->config->cpus),
-			.bus_loop = vm->loop,
-			.loop = vm->io_loops[i % vm->io_loop_count],
-			.port = vm->ports[i],
-		};
-		int err;
+		int err = card_offer(&vm->cards[i], error);
 
-		snprintf(name, sizeof(name), "nic%u", (unsigned)i);
-		if (nic->has_mac)
-			memcpy(config.mac, nic->mac, NET_MAC_BYTES);
-		else
-			choose_mac(vm, i, config.mac);
-		if (config.channels_max > NETVSP_CHANNELS_MAX)
-			config.channels_max = NETVSP_CHANNELS_MAX;
-		config.instance_id = netvsp_instance_id(config.mac);
-		err = netvsp_create(vm->host, &config, &vm->nics[i]);
-		if (err) {
-			snprintf(error, VM_ERROR_BYTES, "%s: %s", name,
-				 err == -LIS_BUSY ? "another card has this address" : lis_error_text(err));
+		if (err)
 			return err;
-		}
 	}
 	return 0;
 }
 
 void cli_vm_nics_stop(struct vm *vm)
 {
-	for (size_t i = 0; i < vm->config->nic_count; i++) {
-		if (vm->nics[i])
-			netvsp_destroy(vm->nics[i], cli_vm_leave(vm, &vm->nics_leaver[i]));
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		vm->cards[i].comes_back = false;
+		if (vm->cards[i].state == VM_CARD_ON)
+			card_leave(&vm->cards[i], false, NULL);
 	}
+}
+
+/* ---- commands ---- */
+
+static struct vm_card *free_card(struct vm *vm)
+{
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		if (vm->cards[i].state == VM_CARD_FREE)
+			return &vm->cards[i];
+	}
+	return NULL;
+}
+
+void cli_vm_nic_add(struct vm *vm, const struct vm_nic *nic, struct control_request *request)
+{
+	struct vm_card *card = free_card(vm);
+	struct json_object *result;
+	char error[VM_ERROR_BYTES];
+	int err;
+
+	if (!card) {
+		control_reply_error(request, -LIS_FULL, "there are %u network cards, and no room for more",
+				    VM_NICS_MAX);
+		return;
+	}
+	err = card_open(card, nic, error);
+	err = err ? err : card_offer(card, error);
+	if (err) {
+		card_close(card);
+		control_reply_error(request, err, "%s", error);
+		return;
+	}
+	result = json_object_new_object();
+	json_object_object_add(result, "name", json_object_new_string(card->name));
+	control_reply(request, result);
+}
+
+/* A card that is there and not busy; else the request is answered. */
+static struct vm_card *find_card(struct vm *vm, const char *name, struct control_request *request)
+{
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		struct vm_card *card = &vm->cards[i];
+
+		if (strcmp(card->name, name) || card->state == VM_CARD_FREE)
+			continue;
+		if (card->state == VM_CARD_ON)
+			return card;
+		control_reply_error(request, -LIS_BUSY, "%s is being %s", name,
+				    card->comes_back ? "changed" : "removed");
+		return NULL;
+	}
+	control_reply_error(request, -LIS_NOTFOUND, "there is no network card '%.32s' (lis status shows them)",
+			    name);
+	return NULL;
+}
+
+void cli_vm_nic_remove(struct vm *vm, const char *name, struct control_request *request)
+{
+	struct vm_card *card = find_card(vm, name, request);
+
+	if (card)
+		card_leave(card, false, request);
+}
+
+void cli_vm_nic_change(struct vm *vm, const char *name, const struct vm_nic *change,
+		       struct control_request *request)
+{
+	struct vm_card *card = find_card(vm, name, request);
+	char error[VM_ERROR_BYTES];
+	bool new_mac, new_mtu;
+	int err = 0;
+
+	if (!card)
+		return;
+	new_mac = change->has_mac && memcmp(change->mac, card->nic.mac, NET_MAC_BYTES);
+	new_mtu = change->mtu && change->mtu != card->nic.mtu;
+	if (new_mac)
+		err = check_address(vm, name, change->mac, error);
+	if (!err && new_mtu)
+		err = check_mtu(card, change->mtu, error);
+	if (err) {
+		control_reply_error(request, err, "%s", error);
+		return;
+	}
+	if (new_mac)
+		memcpy(card->nic.mac, change->mac, NET_MAC_BYTES);
+	if (new_mtu)
+		card->nic.mtu = change->mtu;
+	if (change->link != VM_LINK_ANY) {
+		card->nic.link = change->link;
+		netvsp_set_link(card->netvsp, change->link == VM_LINK_UP);
+	}
+	if (change->speed_mbps) {
+		card->nic.speed_mbps = change->speed_mbps;
+		netvsp_set_speed(card->netvsp, change->speed_mbps * BITS_PER_MEGABIT);
+	}
+	if (new_mac || new_mtu)
+		card_leave(card, true, request);
+	else
+		control_reply(request, NULL);
 }

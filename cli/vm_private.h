@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What the files of struct vm share: vm.c (life), vm_services.c, vm_control.c (commands), vm_status.c. */
+/*
+ * What the files of struct vm share: vm.c (life), vm_nics.c, vm_services.c, vm_control.c (commands),
+ * vm_status.c.
+ */
 #ifndef OPENLIS_CLI_VM_PRIVATE_H
 #define OPENLIS_CLI_VM_PRIVATE_H
 
@@ -37,6 +40,28 @@ struct vm_service {
 	struct io_timer retry; /* the guest has not let go of its last instance yet */
 };
 
+enum vm_card_state {
+	VM_CARD_FREE,
+	VM_CARD_OPEN,    /* connected, and not offered */
+	VM_CARD_ON,
+	VM_CARD_LEAVING, /* rescinded, not through yet */
+};
+
+/* A network card; its place in vm->cards is its number, which it keeps. */
+struct vm_card {
+	struct vm *vm;
+	enum vm_card_state state;
+	char name[8];
+	struct vm_nic nic;        /* as it is by now, with its address; without what it was connected by */
+	struct guid instance_id;  /* stays, also when the address is another */
+	struct net_port *port;
+	struct netvsp *netvsp;
+	/* VM_CARD_LEAVING: */
+	struct io_call gone;
+	bool comes_back;          /* it goes only to come back as @nic is now */
+	struct control_request *request; /* to be answered then; may be NULL */
+};
+
 /* The last crash the guest reported. */
 struct vm_crash {
 	bool any;
@@ -67,8 +92,7 @@ struct vm {
 	struct machine *machine;
 	struct vmbus_host *host;
 	struct storvsp *controllers[VM_CONTROLLERS_MAX];
-	struct net_port *ports[VM_NICS_MAX];
-	struct netvsp *nics[VM_NICS_MAX];
+	struct vm_card cards[VM_NICS_MAX];
 
 	struct vm_service services[VM_SERVICE_COUNT];
 	struct heartbeat_host *heartbeat;
@@ -90,7 +114,7 @@ struct vm {
 	bool hold;            /* crashed and to be looked at: no reset before a resume */
 
 	size_t leaving;       /* what was told to go and has not gone yet */
-	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX], nics_leaver[VM_NICS_MAX];
+	struct vm_leaver controllers_leaver[VM_CONTROLLERS_MAX];
 	struct vm_leaver control_leaver;
 };
 
@@ -110,6 +134,23 @@ void cli_vm_nics_stop(struct vm *vm);
 
 /** cli_vm_nics_close() - With the loops at rest. */
 void cli_vm_nics_close(struct vm *vm);
+
+/*
+ * Commands for cards of a running VM. Each answers @request, now or when it is done.
+ */
+
+/** cli_vm_nic_add() - A card with the lowest number that is free; the answer has its name. */
+void cli_vm_nic_add(struct vm *vm, const struct vm_nic *nic, struct control_request *request);
+
+/** cli_vm_nic_remove() - Answered when nothing of the card is left on this side. */
+void cli_vm_nic_remove(struct vm *vm, const char *name, struct control_request *request);
+
+/**
+ * cli_vm_nic_change() - Link and speed are told to the guest's driver. Of another address or MTU no
+ * driver can be told: the card goes and comes back, the same to the guest but for that.
+ */
+void cli_vm_nic_change(struct vm *vm, const char *name, const struct vm_nic *change,
+		       struct control_request *request);
 
 /* ---- vm_services.c ---- */
 

@@ -128,17 +128,16 @@ static struct json_object *drive_json(struct vm *vm, size_t index)
 
 /* ---- network cards ---- */
 
-static struct json_object *nic_json(struct vm *vm, size_t index)
+static struct json_object *nic_json(const struct vm_card *card)
 {
 	static const char *const kinds[] = { "user", "tap", "switch" };
-	struct netvsp_status status = netvsp_status(vm->nics[index]);
+	struct netvsp_status status = netvsp_status(card->netvsp);
 	struct json_object *json = json_object_new_object();
 	char text[NET_PORT_LINE_BYTES];
 
-	snprintf(text, sizeof(text), "nic%zu", index);
-	add_text(json, "name", text);
-	add_text(json, "kind", kinds[vm->config->nics[index].kind]);
-	vm->ports[index]->ops->describe(vm->ports[index], text);
+	add_text(json, "name", card->name);
+	add_text(json, "kind", kinds[card->nic.kind]);
+	card->port->ops->describe(card->port, text);
 	add_text(json, "connection", text);
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", status.mac[0], status.mac[1],
 		 status.mac[2], status.mac[3], status.mac[4], status.mac[5]);
@@ -146,7 +145,9 @@ static struct json_object *nic_json(struct vm *vm, size_t index)
 	add_version(json, "version", status.version >> 16, status.version & 0xffff);
 	add_bool(json, "link_up", status.link_up);
 	add_bool(json, "ready", status.ready);
+	add_number(json, "link_bits_per_second", status.bits_per_second);
 	add_number(json, "mtu_bytes", status.mtu);
+	add_number(json, "mtu_max_bytes", status.mtu_max);
 	add_number(json, "channels_open", status.channels_open);
 	add_number(json, "packets_received", status.packets_received);
 	add_number(json, "received_bytes", status.bytes_received);
@@ -354,8 +355,9 @@ struct json_object *cli_vm_status_json(struct vm *vm)
 		json_object_array_add(list, drive_json(vm, i));
 	json_object_object_add(json, "drives", list);
 	list = json_object_new_array();
-	for (size_t i = 0; i < vm->config->nic_count; i++)
-		json_object_array_add(list, nic_json(vm, i));
+	for (size_t i = 0; i < VM_NICS_MAX; i++)
+		if (vm->cards[i].state == VM_CARD_ON)
+			json_object_array_add(list, nic_json(&vm->cards[i]));
 	json_object_object_add(json, "nics", list);
 	list = json_object_new_array();
 	for (unsigned id = 0; id < VM_SERVICE_COUNT; id++)

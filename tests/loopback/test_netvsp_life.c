@@ -143,6 +143,7 @@ static void a_card_that_went_comes_back(void **state)
 			assert_int_equal(world->called, 1);
 			assert_null(reset.fn);
 			world->called = 0;
+			memset(guest->open, 0, sizeof(guest->open));
 		} else {
 			world_destroy_card(world);
 		}

@@ -25,7 +25,7 @@ expect 0 '^usage: lis COMMAND' --help
 expect 0 '^  status ' help
 expect 0 '^lis [0-9.]* (OpenLIS)$' --version
 expect 2 '^usage: lis COMMAND'
-for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service wait; do
+for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service nic wait; do
 	expect 0 "^usage: lis $command" "$command" --help
 	"$lis" --help | grep -q "^  $command " || { echo "FAILED: --help lacks $command"; failed=1; }
 done
@@ -56,6 +56,14 @@ expect 2 '^lis: status: which VM?' status
 expect 2 '^lis: kill: one name, and nothing else' kill a b
 expect 2 '^lis: service: a name,' service a
 expect 2 "^lis: service: 'on': there are enable and disable" service a on heartbeat
+expect 2 '^lis: nic: a name, and add, remove or set' nic a
+expect 2 "^lis: nic: 'take': there are add, remove and set" nic a take nic0
+expect 2 '^lis: nic: add: what --nic' nic a add
+expect 2 "^lis: nic: nic 'eth0': it begins with user" nic a add eth0
+expect 2 '^lis: nic: remove: which card' nic a remove
+expect 2 '^lis: nic: remove: which card' nic a remove nic0 nic1
+expect 2 '^lis: nic: set: a card, and what' nic a set nic0
+expect 2 "^lis: nic: nic: 'vlan=3': there are mac=, link=, speed= and mtu=" nic a set nic0 link=up vlan=3
 expect 2 '^lis: shutdown: unknown option' shutdown a --frob
 expect 2 '^lis: shutdown: option .--timeout. needs a value' shutdown a --timeout
 expect 2 '^lis: shutdown: --timeout .0.' shutdown a --timeout 0
@@ -65,6 +73,9 @@ for command in status shutdown reboot hibernate reset kill pause resume nmi sync
 	expect 1 "^lis: no VM named 'nobody' is running" "$command" nobody
 done
 expect 1 "^lis: no VM named 'nobody' is running" service nobody enable heartbeat
+expect 1 "^lis: no VM named 'nobody' is running" nic nobody add user,mac=00:15:5d:01:02:03
+expect 1 "^lis: no VM named 'nobody' is running" nic nobody remove nic0
+expect 1 "^lis: no VM named 'nobody' is running" nic nobody set nic0 link=down speed=1000
 expect 1 "^lis: '-- bad': a VM's name is" run --kernel k -- '-- bad'
 expect 1 '^lis: .*/nowhere.raw: ' run --kernel k --drive "$work/nowhere.raw"
 [[ $(wc -l <"$work/out") = 1 ]] || { echo 'FAILED: more than one line'; failed=1; }

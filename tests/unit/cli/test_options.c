@@ -183,6 +183,43 @@ static void a_card_is_a_connection_and_options(void **state)
 	free(nic.target);
 }
 
+static void a_card_may_be_as_it_could_be_changed_to(void **state)
+{
+	struct vm_nic nic;
+
+	assert_int_equal(options_parse_nic("user,link=down,speed=2500,mtu=9000", &nic, error), 0);
+	assert_int_equal(nic.link, VM_LINK_DOWN);
+	assert_int_equal(nic.speed_mbps, 2500);
+	assert_int_equal(nic.mtu, 9000);
+	assert_int_equal(options_parse_nic("user", &nic, error), 0);
+	assert_int_equal(nic.link, VM_LINK_ANY);
+	assert_int_equal(nic.speed_mbps, 0);
+	assert_int_equal(nic.mtu, 0);
+}
+
+static void a_change_has_what_was_said_and_no_more(void **state)
+{
+	static const char *const bad[] = { "", "link", "link=", "up", "channels=2", "user", "mtu=1",
+					   "speed=400001", "link=up,", "link=up,mac=1", "mac=" };
+	static const uint8_t mac[] = { 2, 0, 0, 0, 0, 0xff };
+	struct vm_nic nic;
+
+	assert_int_equal(options_parse_nic_change("link=up", &nic, error), 0);
+	assert_int_equal(nic.link, VM_LINK_UP);
+	assert_false(nic.has_mac);
+	assert_int_equal(nic.mtu, 0);
+	assert_int_equal(nic.speed_mbps, 0);
+	assert_int_equal(options_parse_nic_change("mtu=65521,mac=02:00:00:00:00:ff,speed=1", &nic, error), 0);
+	assert_int_equal(nic.link, VM_LINK_ANY);
+	assert_true(nic.has_mac);
+	assert_memory_equal(nic.mac, mac, sizeof(mac));
+	assert_int_equal(nic.mtu, 65521);
+	assert_int_equal(nic.speed_mbps, 1);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (options_parse_nic_change(bad[i], &nic, error) != -LIS_INVALID)
+			fail_msg("taken: '%s'", bad[i]);
+}
+
 static void forwards_have_addresses_or_not(void **state)
 {
 	struct vm_nic nic;
@@ -222,8 +259,12 @@ static void a_wrong_card_is_refused_with_what_there_is(void **state)
 		{ "user,mac=00:15:5d:01:02:0g", "write it like" },
 		{ "user,mac=01:15:5d:01:02:03", "multicast" },
 		{ "user,channels=0", "from 1 to 64" },
-		{ "user,vlan", "there are mac=, channels=, hostfwd= and restrict" },
-		{ "tap:a,restrict", "there are mac=, channels=" },
+		{ "user,mac=00:00:00:00:00:00", "no card's" },
+		{ "user,link=on", "'on': there are up and down" },
+		{ "user,speed=0", "from 1 to 400000" },
+		{ "user,mtu=575", "from 576 to 65521" },
+		{ "user,mtu", "there are mac=, link=, speed=, mtu=, channels=, hostfwd= and restrict" },
+		{ "tap:a,restrict", "there are mac=, link=, speed=, mtu=, channels=" },
 		{ "user,hostfwd=icmp:1:2", "hostfwd=tcp:2222:22" },
 		{ "user,hostfwd=tcp:22", "from 1 to 65535" },
 		{ "user,hostfwd=tcp:70000:22", "70000" },
@@ -444,6 +485,8 @@ int main(void)
 		cmocka_unit_test(a_comma_in_a_path_is_doubled),
 		cmocka_unit_test(a_wrong_drive_is_refused_with_what_there_is),
 		cmocka_unit_test(a_card_is_a_connection_and_options),
+		cmocka_unit_test(a_card_may_be_as_it_could_be_changed_to),
+		cmocka_unit_test(a_change_has_what_was_said_and_no_more),
 		cmocka_unit_test(forwards_have_addresses_or_not),
 		cmocka_unit_test(a_wrong_card_is_refused_with_what_there_is),
 		RUN(a_kernel_is_all_it_takes),

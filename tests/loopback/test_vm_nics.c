@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Network cards of a VM that come, go and change while it runs: the commands as a client gives them, on
+ * a VM without a machine, whose guest is a scripted one. The bus's loop and the cards' are turned by
+ * the test, until the VM ends.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "cli/json.h"
+#include "cli/vm_private.h"
+#include "control/client.h"
+#include "tests/loopback/netvsp_guest.h"
+
+#define MAC_A "02:00:00:00:00:0a"
+#define MAC_B "02:00:00:00:00:0b"
+
+struct rig {
+	char folder[32];
+	struct vm_config config;
+	struct vm *vm;
+	struct partition *partition;
+	struct netvsp_guest guest;
+};
+
+/* One command, on a thread of its own. */
+struct call {
+	const struct rig *rig;
+	const char *command;
+	struct json_object *arguments, *result;
+	char error[CONTROL_CLIENT_ERROR_BYTES];
+	int err;
+	pthread_t thread;
+	_Atomic bool done;
+};
+
+static void pump(void *arg)
+{
+	struct rig *rig = arg;
+
+	for (int i = 0; i < 4; i++) {
+		io_loop_turn(rig->vm->loop, false);
+		io_loop_turn(rig->vm->io_loops[0], false);
+	}
+}
+
+/* ---- commands ---- */
+
+static void *run_call(void *arg)
+{
+	struct call *call = arg;
+	struct control_client *client;
+
+	call->err = control_client_open(call->rig->vm->claim.socket_path, 10000, &client, call->error);
+	if (!call->err) {
+		call->err = control_client_call(client, call->command, call->arguments, 60000,
+						&call->result, call->error);
+		control_client_close(client);
+	}
+	atomic_store(&call->done, true);
+	return NULL;
+}
+
+static void begin(struct rig *rig, struct call *call, const char *command, const char *name,
+		  const char *value, const char *name2, const char *value2)
+{
+	*call = (struct call){ .rig = rig, .command = command, .arguments = json_object_new_object() };
+	json_object_object_add(call->arguments, name, json_object_new_string(value));
+	if (name2)
+		json_object_object_add(call->arguments, name2, json_object_new_string(value2));
+	assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
+}
+
+static int finish(struct rig *rig, struct call *call)
+{
+	while (!atomic_load(&call->done))
+		pump(rig);
+	pthread_join(call->thread, NULL);
+	return call->err;
+}
+
+/* Returns the card's number. */
+static int add(struct rig *rig, const char *nic)
+{
+	struct call call;
+	int number = -1;
+
+	begin(rig, &call, "nic-add", "nic", nic, NULL, NULL);
+	if (finish(rig, &call))
+		fail_msg("add %s: %s", nic, call.error);
+	assert_int_equal(sscanf(json_text(call.result, "name", ""), "nic%d", &number), 1);
+	json_object_put(call.result);
+	return number;
+}
+
+static void refuses(struct rig *rig, const char *command, const char *card, const char *value, int err,
+		    const char *says)
+{
+	bool adds = strcmp(command, "nic-add") == 0;
+	struct call call;
+
+	begin(rig, &call, command, adds ? "nic" : "card", adds ? value : card, "change", value);
+	assert_int_equal(finish(rig, &call), err);
+	if (!strstr(call.error, says))
+		fail_msg("%s %s: %s", command, value, call.error);
+}
+
+static void remove_card(struct rig *rig, const char *card)
+{
+	struct call call;
+
+	begin(rig, &call, "nic-remove", "card", card, NULL, NULL);
+	if (finish(rig, &call))
+		fail_msg("remove %s: %s", card, call.error);
+	json_object_put(call.result);
+}
+
+static void change(struct rig *rig, const char *card, const char *how)
+{
+	struct call call;
+
+	begin(rig, &call, "nic-set", "card", card, "change", how);
+	if (finish(rig, &call))
+		fail_msg("set %s %s: %s", card, how, call.error);
+	json_object_put(call.result);
+}
+
+/* ---- the VM ---- */
+
+static int setup(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct io_loop_config io = { .name = "io" };
+	struct loopback_config loopback = { 2, 64u << 20 };
+	struct vmbus_host_config host = { 0 };
+	struct control_server_config control = { 0 };
+	struct vm *vm = calloc(1, sizeof(*vm));
+	char error[VM_ERROR_BYTES];
+
+	assert_non_null(rig);
+	assert_non_null(vm);
+	*state = rig;
+	rig->vm = vm;
+	strcpy(rig->folder, "/tmp/lis-nics-XXXXXX");
+	assert_non_null(mkdtemp(rig->folder));
+	rig->config = (struct vm_config){ .name = "vm", .cpus = 2, .nic_count = 2 };
+	vm->config = &rig->config;
+	vm->phase = VM_RUNNING;
+	vm->claim.lock_fd = -1;
+	snprintf(vm->claim.socket_path, sizeof(vm->claim.socket_path), "%s/vm.sock", rig->folder);
+	assert_int_equal(io_loop_create(NULL, &vm->loop), 0);
+	assert_int_equal(io_loop_create(&io, &vm->io_loops[0]), 0);
+	vm->io_loop_count = 1;
+	assert_int_equal(loopback_create(&loopback, &rig->partition), 0);
+	host.partition = rig->partition;
+	host.loop = vm->loop;
+	assert_int_equal(vmbus_host_create(&host, &vm->host), 0);
+	assert_int_equal(cli_vm_nics_open(vm, error), 0);
+	assert_int_equal(cli_vm_nics_start(vm, error), 0);
+	control = (struct control_server_config){
+		.loop = vm->loop, .socket_path = vm->claim.socket_path, .vm_name = "vm", .version = "0",
+		.handle = cli_vm_control_handle, .owner = vm,
+	};
+	assert_int_equal(control_server_create(&control, &vm->control, error), 0);
+	assert_int_equal(loopback_guest_attach(rig->partition, &rig->guest.mini.lo), 0);
+	rig->guest.mini.pump = pump;
+	rig->guest.mini.pump_arg = rig;
+	rig->guest.ring_pages = 17;
+	rig->guest.message_bytes = NVSP_MESSAGE_BYTES_6_1;
+	assert_int_equal(mini_connect(&rig->guest.mini, VMBUS_VERSION_IRON), 0);
+	assert_int_equal(mini_request_offers(&rig->guest.mini), 0);
+	return 0;
+}
+
+/* From here on the cards' loop is on a thread, as in a VM that is run. */
+static void end_vm(struct rig *rig)
+{
+	char path[sizeof(rig->folder) + 16];
+
+	assert_int_equal(io_loop_start(rig->vm->io_loops[0]), 0);
+	cli_vm_destroy(rig->vm);
+	rig->vm = NULL;
+	snprintf(path, sizeof(path), "%s/vm.sock", rig->folder);
+	unlink(path);
+	assert_int_equal(rmdir(rig->folder), 0);
+}
+
+static int teardown(void **state)
+{
+	struct rig *rig = *state;
+	struct netvsp_guest *guest = &rig->guest;
+
+	if (rig->vm)
+		end_vm(rig);
+	netvsp_guest_drop(guest);
+	free(guest->sub_holder);
+	netvsp_guest_free(guest, &guest->receive);
+	netvsp_guest_free(guest, &guest->send);
+	netvsp_guest_free(guest, &guest->data);
+	netvsp_guest_free(guest, &guest->control);
+	loopback_guest_detach(guest->mini.lo);
+	loopback_destroy(rig->partition);
+	free(rig);
+	return 0;
+}
+
+/* ---- the guest ---- */
+
+static void guest_opens(struct rig *rig, const struct vm_card *card)
+{
+	struct netvsp_guest *guest = &rig->guest;
+	uint32_t filter = NDIS_FILTER_PROMISCUOUS;
+
+	guest->instance_id = card->instance_id;
+	if (!guest->receive.pages) {
+		assert_int_equal(netvsp_guest_alloc(guest, 64, &guest->receive), 0);
+		assert_int_equal(netvsp_guest_alloc(guest, 64, &guest->send), 0);
+	}
+	assert_int_equal(netvsp_guest_open(guest, 0), 0);
+	assert_int_equal(netvsp_guest_version(guest, NVSP_VERSION_6_1), 0);
+	assert_int_equal(netvsp_guest_share(guest, &guest->receive, 0, guest->receive.pages * HV_PAGE_BYTES), 0);
+	assert_int_equal(netvsp_guest_share(guest, &guest->send, 0, guest->send.pages * HV_PAGE_BYTES), 0);
+	assert_int_equal(netvsp_guest_give_receive(guest, guest->receive.gpadl_id), 0);
+	assert_int_equal(netvsp_guest_give_send(guest, guest->send.gpadl_id), 0);
+	assert_int_equal(netvsp_guest_initialize(guest), 0);
+	assert_int_equal(netvsp_guest_set(guest, OID_GEN_CURRENT_PACKET_FILTER, &filter, sizeof(filter)),
+			 RNDIS_STATUS_SUCCESS);
+}
+
+static void guest_forgets(struct rig *rig)
+{
+	struct netvsp_guest *guest = &rig->guest;
+
+	guest->open[0] = false;
+	mini_drain(&guest->mini); /* a reset machine has no messages of before */
+	netvsp_guest_drop(guest);
+	netvsp_guest_forget_held(guest);
+	guest->frame_count = 0;
+}
+
+/* It finds out that its card is gone. */
+static void guest_lets_go(struct rig *rig)
+{
+	netvsp_guest_close(&rig->guest, 0);
+	guest_forgets(rig);
+}
+
+/* Frames on their way, none of which was taken yet. */
+static void guest_sends(struct rig *rig)
+{
+	static const uint8_t frame[60] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6 };
+	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
+	uint8_t message[200];
+	uint32_t bytes = netvsp_guest_message(&out, message);
+
+	for (uint32_t i = 0; i < 40; i++) {
+		struct netvsp_guest_way way = { .section = i % 8, .section_bytes = bytes };
+
+		assert_int_equal(netvsp_guest_send(&rig->guest, 0, i, message, bytes, &way), 0);
+	}
+}
+
+static bool guest_answers(struct rig *rig)
+{
+	uint32_t value, bytes = sizeof(value);
+
+	return netvsp_guest_query(&rig->guest, OID_GEN_MEDIA_CONNECT_STATUS, &value, &bytes) ==
+	       RNDIS_STATUS_SUCCESS;
+}
+
+/* ---- tests ---- */
+
+static void a_card_keeps_its_number_and_a_new_one_gets_the_lowest(void **state)
+{
+	struct rig *rig = *state;
+	struct netvsp *nic0 = rig->vm->cards[0].netvsp, *nic2;
+
+	assert_int_equal(add(rig, "user"), 2);
+	nic2 = rig->vm->cards[2].netvsp;
+	remove_card(rig, "nic1");
+	assert_int_equal(rig->vm->cards[1].state, VM_CARD_FREE);
+	assert_null(rig->vm->cards[1].port);
+	assert_ptr_equal(rig->vm->cards[0].netvsp, nic0);
+	assert_ptr_equal(rig->vm->cards[2].netvsp, nic2);
+	assert_int_equal(add(rig, "switch:lab"), 1);
+	assert_int_equal(rig->vm->cards[1].nic.kind, VM_NIC_SWITCH);
+	assert_int_equal(add(rig, "user"), 3);
+	remove_card(rig, "nic0");
+	assert_int_equal(add(rig, "user"), 0);
+}
+
+static void what_cannot_be_is_refused_in_words(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(add(rig, "user,mac=" MAC_A), 2);
+	refuses(rig, "nic-add", NULL, "wire", -LIS_INVALID, "it begins with user");
+	refuses(rig, "nic-add", NULL, "user,mac=" MAC_A, -LIS_BUSY, "nic3: nic2 has this address");
+	refuses(rig, "nic-add", NULL, "tap:no-such-%", -LIS_INVALID, "no name for an interface");
+	refuses(rig, "nic-remove", "nic3", "", -LIS_NOTFOUND, "no network card 'nic3'");
+	refuses(rig, "nic-remove", "", "", -LIS_NOTFOUND, "no network card ''");
+	refuses(rig, "nic-set", "nic8", "link=up", -LIS_NOTFOUND, "no network card 'nic8'");
+	refuses(rig, "nic-set", "nic0", "", -LIS_INVALID, "there are mac=");
+	refuses(rig, "nic-set", "nic0", "mac=" MAC_A, -LIS_BUSY, "nic0: nic2 has this address");
+	/* One that had another address first is known by that to guests. */
+	change(rig, "nic2", "mac=" MAC_B);
+	refuses(rig, "nic-add", NULL, "user,mac=" MAC_A, -LIS_BUSY, "nic2 was made with this address");
+	change(rig, "nic2", "mac=" MAC_A);
+	for (int i = 3; i < (int)VM_NICS_MAX; i++)
+		assert_int_equal(add(rig, "user"), i);
+	refuses(rig, "nic-add", NULL, "user", -LIS_FULL, "there are 8 network cards");
+	remove_card(rig, "nic5");
+	assert_int_equal(add(rig, "user"), 5);
+}
+
+/* What the old card was connected to is free when the answer comes. */
+static void a_connection_is_free_when_its_card_is_removed(void **state)
+{
+	struct rig *rig = *state;
+	static const char nic[] = "user,hostfwd=tcp:127.0.0.199:47123:22";
+
+	assert_int_equal(add(rig, nic), 2);
+	refuses(rig, "nic-add", NULL, nic, -LIS_BUSY, "nic3: ");
+	for (int i = 0; i < 20; i++) {
+		remove_card(rig, "nic2");
+		assert_int_equal(add(rig, nic), 2);
+	}
+}
+
+static void changes_are_there_when_they_are_answered(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_card *card = &rig->vm->cards[1];
+	struct guid id = card->instance_id;
+	struct net_port *port = card->port;
+	struct netvsp *before = card->netvsp;
+	static const uint8_t mac[] = { 2, 0, 0, 0, 0, 0x0b };
+
+	change(rig, "nic1", "link=down,speed=2500");
+	assert_ptr_equal(card->netvsp, before);
+	assert_false(netvsp_status(card->netvsp).link_up);
+	assert_true(netvsp_status(card->netvsp).bits_per_second == 2500000000);
+	change(rig, "nic1", "mac=" MAC_B ",mtu=1400");
+	assert_memory_equal(netvsp_status(card->netvsp).mac, mac, sizeof(mac));
+	assert_int_equal(netvsp_status(card->netvsp).mtu_max, 1400);
+	/* All else is as it was. */
+	assert_false(netvsp_status(card->netvsp).link_up);
+	assert_true(netvsp_status(card->netvsp).bits_per_second == 2500000000);
+	assert_ptr_equal(card->port, port);
+	assert_int_equal(guid_compare(&card->instance_id, &id), 0);
+	/* What it is already needs no other card. */
+	before = card->netvsp;
+	change(rig, "nic1", "link=up,mac=" MAC_B ",mtu=1400");
+	assert_ptr_equal(card->netvsp, before);
+	assert_true(netvsp_status(card->netvsp).link_up);
+}
+
+static void a_card_is_removed_and_added_under_load(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_card *card = &rig->vm->cards[2];
+
+	assert_int_equal(add(rig, "user,mac=" MAC_A), 2);
+	for (int i = 0; i < 30; i++) {
+		guest_opens(rig, card);
+		guest_sends(rig);
+		if (i % 3 == 2)
+			change(rig, "nic2", i % 2 ? "mtu=1400" : "mtu=1500");
+		else {
+			remove_card(rig, "nic2");
+			assert_int_equal(add(rig, "user,mac=" MAC_A), 2);
+		}
+		guest_lets_go(rig);
+	}
+	guest_opens(rig, card);
+	assert_true(guest_answers(rig));
+	assert_null(rig->guest.problem);
+	guest_lets_go(rig);
+}
+
+static void a_card_that_is_leaving_is_busy(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_card *card = &rig->vm->cards[1];
+	struct call call;
+
+	guest_opens(rig, card);
+	guest_sends(rig);
+	begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+	/* Its own loop does not come to it. */
+	while (card->state == VM_CARD_ON)
+		io_loop_turn(rig->vm->loop, false);
+	assert_int_equal(card->state, VM_CARD_LEAVING);
+	assert_false(atomic_load(&call.done));
+	cli_vm_nics_stop(rig->vm); /* which leaves it alone, and takes the other */
+	assert_int_equal(rig->vm->leaving, 2);
+	assert_int_equal(finish(rig, &call), 0);
+	json_object_put(call.result);
+	while (rig->vm->leaving)
+		pump(rig);
+	guest_lets_go(rig);
+}
+
+static void on_reset(struct io_call *call)
+{
+	call->fn = NULL;
+}
+
+static void a_reset_meanwhile_is_harmless(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_card *card = &rig->vm->cards[1];
+
+	for (int i = 0; i < 12; i++) {
+		struct io_call reset = { .fn = on_reset };
+		struct call call;
+
+		guest_opens(rig, card);
+		guest_sends(rig);
+		if (i % 2)
+			begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+		else
+			begin(rig, &call, "nic-set", "card", "nic1", "change",
+			      i % 4 ? "mtu=1400" : "mtu=1500");
+		while (card->state == VM_CARD_ON)
+			io_loop_turn(rig->vm->loop, false);
+		if (i % 3)
+			io_loop_turn(rig->vm->io_loops[0], false);
+		vmbus_host_reset(rig->vm->host, &reset);
+		assert_int_equal(finish(rig, &call), 0);
+		json_object_put(call.result);
+		while (reset.fn)
+			pump(rig);
+		if (i % 2)
+			assert_int_equal(add(rig, "user"), 1);
+		assert_int_equal(card->state, VM_CARD_ON);
+		guest_forgets(rig);
+		assert_int_equal(mini_connect(&rig->guest.mini, VMBUS_VERSION_IRON), 0);
+		assert_int_equal(mini_request_offers(&rig->guest.mini), 0);
+	}
+	guest_opens(rig, card);
+	assert_true(guest_answers(rig));
+	guest_lets_go(rig);
+}
+
+/* @command is under way; its client hears of it or of the end, and nobody waits for ever. */
+static void ends_during(struct rig *rig, const char *command, const char *how)
+{
+	struct vm_card *card = &rig->vm->cards[1];
+	struct call call;
+
+	guest_opens(rig, card);
+	guest_sends(rig);
+	begin(rig, &call, command, "card", "nic1", "change", how);
+	while (card->state == VM_CARD_ON)
+		io_loop_turn(rig->vm->loop, false);
+	assert_int_equal(card->state, VM_CARD_LEAVING);
+	end_vm(rig);
+	pthread_join(call.thread, NULL);
+	assert_true(call.err == 0 || call.err == -LIS_GONE);
+	if (!call.err)
+		json_object_put(call.result);
+}
+
+static void the_vm_may_end_during_a_removal(void **state)
+{
+	ends_during(*state, "nic-remove", "");
+}
+
+static void the_vm_may_end_during_a_change(void **state)
+{
+	ends_during(*state, "nic-set", "mac=" MAC_B);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_card_keeps_its_number_and_a_new_one_gets_the_lowest),
+		TEST(what_cannot_be_is_refused_in_words),
+		TEST(a_connection_is_free_when_its_card_is_removed),
+		TEST(changes_are_there_when_they_are_answered),
+		TEST(a_card_is_removed_and_added_under_load),
+		TEST(a_card_that_is_leaving_is_busy),
+		TEST(a_reset_meanwhile_is_harmless),
+		TEST(the_vm_may_end_during_a_removal),
+		TEST(the_vm_may_end_during_a_change),
+	};
+
+	return cmocka_run_group_tests_name("nics", tests, NULL, NULL);
+}
