@@ -27,7 +27,7 @@ static const struct command commands[] = {
 	  "  --drive PATH[,format=raw|vhd|vhdx][,ro][,direct][,controller=N][,lun=N]\n"
 	  "                      a disk; may be repeated; a comma in PATH is written ',,'\n"
 	  "  --nic user[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]...[,restrict]\n"
-	  "  --nic tap:NAME\n"
+	  "  --nic tap:NAME[,queues=N]\n"
 	  "  --nic switch:NAME\n"
 	  "                      a network card, all with [,mac=M][,channels=N][,link=up|down][,mtu=N]\n"
 	  "                      [,speed=N]; may be repeated. user needs no privileges; a forward\n"

@@ -8,6 +8,7 @@
 
 #include "cli/options_private.h"
 #include "network/backends/switch.h"
+#include "network/backends/tap.h"
 #include "network/netvsp.h"
 
 /* [policy] Forwards are for this machine only, unless an address is given. */
@@ -133,6 +134,8 @@ static int parse_item(char *item, struct vm_nic *nic, char *error)
 	if (strcmp(item, "channels") == 0 && value)
 		return options_parse_number("nic: channels", value, 1, NETVSP_CHANNELS_MAX,
 					    &nic->channels, error);
+	if (nic->kind == VM_NIC_TAP && strcmp(item, "queues") == 0 && value)
+		return options_parse_number("nic: queues", value, 1, TAP_QUEUES_MAX, &nic->queues, error);
 	if (user && strcmp(item, "hostfwd") == 0 && value)
 		return parse_forward(value, nic, error);
 	if (user && strcmp(item, "restrict") == 0 && !value) {
@@ -140,7 +143,8 @@ static int parse_item(char *item, struct vm_nic *nic, char *error)
 		return 0;
 	}
 	return options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed=, mtu=, channels=%s", item, value ? "=" : "",
-			    value ? value : "", user ? ", hostfwd= and restrict" : "");
+			    value ? value : "",
+			    user ? ", hostfwd= and restrict" : nic->kind == VM_NIC_TAP ? " and queues=" : "");
 }
 
 static int parse_kind(const char *text, struct vm_nic *nic, char *error)

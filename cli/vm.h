@@ -70,6 +70,7 @@ struct vm_nic {
 	bool has_mac;       /* else one is made from the VM's name and the card's number */
 	uint8_t mac[6];
 	uint32_t channels;  /* 0: as many as the guest has CPUs */
+	uint32_t queues;    /* VM_NIC_TAP: 0: 1 */
 	enum vm_link link;
 	uint32_t mtu;       /* the longest IP packets that the guest may choose; 0: the connection's */
 	uint32_t speed_mbps; /* what the guest is told; 0: the connection's */

@@ -68,7 +68,9 @@ static int open_user(const struct vm_nic *nic, struct net_port **out_port, char 
 
 static int open_tap(const struct vm_nic *nic, struct net_port **out_port, char *error)
 {
-	struct tap_config config = { .name = nic->target, .make = true, .up = true };
+	struct tap_config config = {
+		.name = nic->target, .make = true, .up = true, .queues = nic->queues,
+	};
 
 	return tap_create(&config, out_port, error);
 }

@@ -26,6 +26,7 @@ struct message {
 	struct iovec iov[PIECES_MAX];
 	uint32_t iov_count;
 	uint32_t bytes;
+	uint16_t queue; /* the channel it came by */
 };
 
 /* What is to be done to a frame, as the guest says. */
@@ -340,6 +341,7 @@ static bool send_data(struct netvsp *netvsp, const struct message *message, uint
 	}
 	departure.frame.iov = departure.iov;
 	departure.frame.bytes = bytes;
+	departure.frame.queue = message->queue;
 	departure.frame.iov_count = message_slice(message, offset + departure.head_bytes,
 						  bytes - departure.head_bytes, departure.iov + 1);
 	if (wishes->has_lso) {
@@ -418,6 +420,7 @@ uint32_t netvsp_send_packet(struct netvsp_channel *ch, const struct vmbus_packet
 	struct message message;
 	bool ok = message_map(netvsp, packet, rndis, &message);
 
+	message.queue = ch->channel->index;
 	if (ok && rndis->channel_type == NVSP_RNDIS_CONTROL) {
 		if (netvsp->waiting_count >= NETVSP_CONTROL_WAITING_MAX)
 			return NVSP_STATUS_BUSY;

@@ -504,6 +504,7 @@ bool net_segmenter_next(struct net_segmenter *segmenter, bool can_checksum,
 			.checksum_start = frame->offload.checksum_start,
 			.checksum_offset = frame->offload.checksum_offset,
 		},
+		.queue = frame->queue,
 	};
 	return can_checksum || !net_complete_checksum(out_segment->iov, count, out_segment->bytes,
 						      &out_segment->offload);

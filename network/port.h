@@ -60,6 +60,7 @@ struct net_frame {
 	uint32_t iov_count;
 	uint32_t bytes;            /* sum of @iov; NET_FRAME_BYTES_MIN..NET_FRAME_BYTES_MAX */
 	struct net_offload offload;
+	uint16_t queue;            /* send: of one queue frames stay in order; else of no meaning */
 };
 
 /* What a side understands in struct net_offload; any of the others only with NET_CAN_CHECKSUM. */

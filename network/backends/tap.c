@@ -6,18 +6,15 @@
  * iovec of its own. The kernel's hint of the length of headers is no more than that, so it is found
  * out from the frame, which may be changing: nothing but the offload's own fields depends on it.
  *
- * A second descriptor hears of any interface's changes; what they are is not read, but our
+ * A queue is a descriptor. Those that may have frames are in a set; they have their turns, some frames
+ * each, and one that turns out empty leaves the set until it can be read again.
+ *
+ * One more descriptor hears of any interface's changes; what they are is not read, but our
  * interface is looked at again. Where the interface was deleted there is nothing to come any more.
  */
-#include "network/backends/tap.h"
-
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/if_tun.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <poll.h>
@@ -29,10 +26,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "network/backends/tap_private.h"
 #include "network/offload.h"
 #include "vmbus/os.h"
-
-#define TUN_PATH "/dev/net/tun"
 
 /* Newer than the headers of Debian 12. */
 #define OFFLOAD_USO4 0x20u /* TUN_F_USO4 */
@@ -43,6 +39,8 @@
 #define PIECES_MAX (IOV_MAX - 2u)
 /* [policy] Frames in a row that are too long for the user, before others have their turn. */
 #define DROPS_AT_ONCE 64
+/* [policy] Frames of one queue before the next has its turn. */
+#define TURN_FRAMES 16u
 #define BITS_PER_SECOND 10000000000u /* [policy] for show */
 
 #define TCP_DATA_OFFSET 12u
@@ -52,21 +50,6 @@
 
 #define container_of(pointer, type, member) \
 	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
-
-struct tap {
-	struct net_port port;
-	struct io_loop *loop;
-	struct net_port_user *user;
-	char name[IFNAMSIZ];
-	int fd, changes_fd; /* @changes_fd may be -1 */
-	struct io_fd data, changes;
-	bool made, user_waits, gone, stopping;
-	uint32_t can;     /* NET_CAN_* of the user, which the kernel knows */
-	unsigned watches; /* descriptors that the loop has not let go of */
-	struct io_call data_stopped, changes_stopped, last_call;
-	struct io_call *stopped;
-	struct iovec iov[IOV_MAX];
-};
 
 /* ---- offloads ---- */
 
@@ -156,7 +139,7 @@ static bool offload_of(const struct tap *tap, const struct virtio_net_hdr *heade
 	return true;
 }
 
-static unsigned kernel_offloads(uint32_t can)
+unsigned tap_kernel_offloads(uint32_t can)
 {
 	unsigned offloads = 0;
 
@@ -179,7 +162,8 @@ static void tap_set_receive(struct net_port *port, uint32_t can)
 	can &= port->can_receive;
 	if (!(can & NET_CAN_CHECKSUM))
 		can = 0;
-	if (ioctl(tap->fd, TUNSETOFFLOAD, kernel_offloads(can)) == 0)
+	/* It is the interface's, whichever queue is asked. */
+	if (ioctl(tap->queues[0].fd, TUNSETOFFLOAD, tap_kernel_offloads(can)) == 0)
 		tap->can = can;
 	else if (!tap->gone)
 		os_log(OS_LOG_WARNING, "%s: offloads stay as they were: %s", tap->name,
@@ -188,15 +172,14 @@ static void tap_set_receive(struct net_port *port, uint32_t can)
 
 /* ---- the link ---- */
 
-/* In the case of doubt it is. */
-static bool interface_is_up(struct tap *tap)
+bool tap_interface_is_up(struct tap *tap)
 {
 	struct ifreq request = { 0 };
 
 	if (tap->changes_fd < 0)
 		return true;
 	/* It may have been renamed, or moved to where it is not for us to see. */
-	if (ioctl(tap->fd, TUNGETIFF, &request) == 0)
+	if (ioctl(tap->queues[0].fd, TUNGETIFF, &request) == 0)
 		memcpy(tap->name, request.ifr_name, sizeof(tap->name));
 	memcpy(request.ifr_name, tap->name, sizeof(request.ifr_name));
 	return ioctl(tap->changes_fd, SIOCGIFFLAGS, &request) < 0 || (request.ifr_flags & IFF_UP);
@@ -205,7 +188,7 @@ static bool interface_is_up(struct tap *tap)
 /* May call the user: last in whatever the loop called. */
 static void look_at_link(struct tap *tap)
 {
-	bool up = !tap->gone && interface_is_up(tap);
+	bool up = !tap->gone && tap_interface_is_up(tap);
 
 	if (atomic_exchange(&tap->port.link_up, up) != up && tap->user && !tap->stopping)
 		tap->user->link_changed(tap->user);
@@ -254,6 +237,7 @@ static int send_error(struct tap *tap)
 static int tap_send(struct net_port *port, const struct net_frame *frame)
 {
 	struct tap *tap = (struct tap *)port;
+	int fd = tap->queues[frame->queue % tap->queue_count].fd;
 	struct virtio_net_hdr header;
 
 	if (frame->iov_count > PIECES_MAX || frame->bytes < NET_FRAME_BYTES_MIN ||
@@ -261,7 +245,7 @@ static int tap_send(struct net_port *port, const struct net_frame *frame)
 		return -LIS_INVALID;
 	tap->iov[0] = (struct iovec){ &header, sizeof(header) };
 	memcpy(&tap->iov[1], frame->iov, frame->iov_count * sizeof(*frame->iov));
-	return writev(tap->fd, tap->iov, (int)frame->iov_count + 1) < 0 ? send_error(tap) : 0;
+	return writev(fd, tap->iov, (int)frame->iov_count + 1) < 0 ? send_error(tap) : 0;
 }
 
 /* Returns the number of tap->iov's entries; 0: too many pieces. */
@@ -284,11 +268,59 @@ static uint32_t prepare_read(struct tap *tap, struct virtio_net_hdr *header,
 	return (uint32_t)(at - tap->iov);
 }
 
-static int nothing_there(struct tap *tap)
+static uint32_t all_queues(const struct tap *tap)
 {
-	tap->user_waits = true;
+	return (1u << tap->queue_count) - 1;
+}
+
+/* Poll tells when there is something, and whatever else there is to tell. */
+static void turned_out_empty(struct tap *tap, struct tap_queue *queue)
+{
+	tap->filled &= ~(1u << (queue - tap->queues));
 	if (!tap->gone)
-		io_fd_poll(&tap->data, POLLIN);
+		io_fd_poll(&queue->data, POLLIN);
+}
+
+/* The queue whose turn it is; NULL: no queue has frames. */
+static struct tap_queue *filled_queue(struct tap *tap)
+{
+	if (!tap->filled)
+		return NULL;
+	if (tap->turn_frames >= TURN_FRAMES || !(tap->filled & 1u << tap->turn)) {
+		tap->turn_frames = 0;
+		do
+			tap->turn = (tap->turn + 1) % tap->queue_count;
+		while (!(tap->filled & 1u << tap->turn));
+	}
+	tap->turn_frames++;
+	return &tap->queues[tap->turn];
+}
+
+/* A frame of one queue. Returns 0, -LIS_EMPTY (the queue has left the set). */
+static int read_queue(struct tap *tap, struct tap_queue *queue, struct net_frame *frame,
+		      uint32_t room, struct net_offload *out_offload)
+{
+	struct virtio_net_hdr header;
+	uint8_t spare;
+	uint32_t count = prepare_read(tap, &header, frame->iov, frame->iov_count, room, &spare);
+
+	if (!count)
+		return -LIS_IO;
+	for (int drops = 0; drops < DROPS_AT_ONCE; drops++) {
+		ssize_t got = tap->gone ? 0 : readv(queue->fd, tap->iov, (int)count);
+
+		/* A byte more than there may be, and it is longer still. */
+		if (got >= (ssize_t)(sizeof(header) + NET_FRAME_BYTES_MIN) &&
+		    got <= (ssize_t)(sizeof(header) + room)) {
+			frame->bytes = (uint32_t)got - (uint32_t)sizeof(header);
+			if (offload_of(tap, &header, frame, out_offload))
+				return 0;
+		} else if (got <= 0) {
+			break;
+		}
+		net_count_drop(&tap->port.counters.receive_dropped);
+	}
+	turned_out_empty(tap, queue);
 	return -LIS_EMPTY;
 }
 
@@ -296,36 +328,28 @@ static int tap_receive(struct net_port *port, const struct iovec *iov, uint32_t 
 		       uint32_t bytes, uint32_t *out_bytes, struct net_offload *out_offload)
 {
 	struct tap *tap = (struct tap *)port;
-	struct virtio_net_hdr header;
-	uint8_t spare;
-	uint32_t count = prepare_read(tap, &header, iov, iov_count, bytes, &spare);
+	struct net_frame frame = { .iov = iov, .iov_count = iov_count };
+	struct tap_queue *queue;
 
-	if (!count)
-		return -LIS_IO;
-	for (int drops = 0; drops < DROPS_AT_ONCE; drops++) {
-		struct net_frame frame = { .iov = iov, .iov_count = iov_count };
-		ssize_t got = tap->gone ? 0 : readv(tap->fd, tap->iov, (int)count);
+	/* Whoever asks before it is told gets what is there. */
+	if (!tap->filled)
+		tap->filled = all_queues(tap);
+	while ((queue = filled_queue(tap))) {
+		int err = read_queue(tap, queue, &frame, bytes, out_offload);
 
-		/* A byte more than there may be, and it is longer still. */
-		if (got >= (ssize_t)(sizeof(header) + NET_FRAME_BYTES_MIN) &&
-		    got <= (ssize_t)(sizeof(header) + bytes)) {
-			frame.bytes = (uint32_t)got - (uint32_t)sizeof(header);
-			if (offload_of(tap, &header, &frame, out_offload)) {
-				*out_bytes = frame.bytes;
-				return 0;
-			}
-		} else if (got <= 0) {
-			/* What else there is than that nothing is there, poll tells. */
-			return nothing_there(tap);
-		}
-		net_count_drop(&port->counters.receive_dropped);
+		if (err == -LIS_EMPTY)
+			continue;
+		*out_bytes = frame.bytes;
+		return err;
 	}
-	return nothing_there(tap);
+	tap->user_waits = true;
+	return -LIS_EMPTY;
 }
 
 static void on_data(struct io_fd *fd, uint32_t poll_events)
 {
-	struct tap *tap = container_of(fd, struct tap, data);
+	struct tap_queue *queue = container_of(fd, struct tap_queue, data);
+	struct tap *tap = queue->tap;
 
 	if (tap->stopping)
 		return;
@@ -335,6 +359,7 @@ static void on_data(struct io_fd *fd, uint32_t poll_events)
 		look_at_link(tap);
 		return;
 	}
+	tap->filled |= 1u << (queue - tap->queues);
 	if (tap->user_waits) {
 		tap->user_waits = false;
 		tap->user->ready(tap->user);
@@ -351,10 +376,13 @@ static int tap_start(struct net_port *port, struct io_loop *loop, struct net_por
 	tap->user = user;
 	tap->stopping = false;
 	tap->user_waits = true;
-	atomic_store(&port->link_up, !tap->gone && interface_is_up(tap));
-	tap->watches = 1;
-	io_fd_start(&tap->data, loop, tap->fd);
-	io_fd_poll(&tap->data, POLLIN);
+	atomic_store(&port->link_up, !tap->gone && tap_interface_is_up(tap));
+	tap->watches = tap->queue_count;
+	tap->filled = all_queues(tap);
+	for (uint32_t i = 0; i < tap->queue_count; i++) {
+		io_fd_start(&tap->queues[i].data, loop, tap->queues[i].fd);
+		io_fd_poll(&tap->queues[i].data, POLLIN);
+	}
 	if (tap->changes_fd >= 0) {
 		tap->watches++;
 		io_fd_start(&tap->changes, loop, tap->changes_fd);
@@ -377,9 +405,9 @@ static void let_go(struct tap *tap)
 		io_loop_call(tap->loop, &tap->last_call);
 }
 
-static void data_let_go(struct io_call *call)
+static void queue_let_go(struct io_call *call)
 {
-	let_go(container_of(call, struct tap, data_stopped));
+	let_go(container_of(call, struct tap_queue, stopped)->tap);
 }
 
 static void changes_let_go(struct io_call *call)
@@ -394,7 +422,8 @@ static void tap_stop(struct net_port *port, struct io_call *stopped)
 	tap->stopping = true;
 	tap->stopped = stopped;
 	tap_set_receive(port, 0);
-	io_fd_stop(&tap->data, &tap->data_stopped);
+	for (uint32_t i = 0; i < tap->queue_count; i++)
+		io_fd_stop(&tap->queues[i].data, &tap->queues[i].stopped);
 	if (tap->changes_fd >= 0)
 		io_fd_stop(&tap->changes, &tap->changes_stopped);
 }
@@ -403,8 +432,12 @@ static void tap_describe(const struct net_port *port, char *line)
 {
 	const struct tap *tap = (const struct tap *)port;
 
-	snprintf(line, NET_PORT_LINE_BYTES, "tap, %s%s", tap->name,
-		 tap->made ? ", made for it" : "");
+	char queues[24] = "";
+
+	if (tap->queue_count > 1)
+		snprintf(queues, sizeof(queues), ", %u queues", tap->queue_count);
+	snprintf(line, NET_PORT_LINE_BYTES, "tap, %s%s%s", tap->name,
+		 tap->made ? ", made for it" : "", queues);
 }
 
 static void tap_destroy(struct net_port *port)
@@ -413,8 +446,8 @@ static void tap_destroy(struct net_port *port)
 
 	if (tap->changes_fd >= 0)
 		close(tap->changes_fd);
-	if (tap->fd >= 0)
-		close(tap->fd);
+	for (uint32_t i = 0; i < tap->queue_count; i++)
+		close(tap->queues[i].fd);
 	free(tap);
 }
 
@@ -428,160 +461,24 @@ static const struct net_port_ops tap_ops = {
 	.destroy = tap_destroy,
 };
 
-/* ---- creation ---- */
-
-static int open_error(const char *name, bool exists, char *error)
-{
-	switch (errno) {
-	case EPERM:
-	case EACCES:
-		return exists ? net_port_error(error, -LIS_DENIED,
-					       "tap %s: it belongs to somebody else", name)
-			      : net_port_error(error, -LIS_DENIED,
-					       "tap %s: making an interface needs "
-					       "privileges (CAP_NET_ADMIN)",
-					       name);
-	case EBUSY:
-		return net_port_error(error, -LIS_BUSY, "tap %s: it is in use", name);
-	case EINVAL:
-		return net_port_error(error, -LIS_UNSUPPORTED, "tap %s: it is no TAP interface",
-				      name);
-	case ENOMEM:
-		return net_port_error(error, -LIS_NOMEM, "tap %s: out of memory", name);
-	}
-	return net_port_error(error, -LIS_IO, "tap %s: %s", name, strerror(errno));
-}
-
-static int open_interface(struct tap *tap, const struct tap_config *config, char *error)
-{
-	bool exists = if_nametoindex(config->name) != 0;
-	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-
-	memcpy(request.ifr_name, tap->name, sizeof(request.ifr_name));
-	if (!exists && !config->make)
-		return net_port_error(
-			error, -LIS_NOTFOUND,
-			"tap %s: there is no such interface (ip tuntap add dev %s mode tap "
-			"user NAME makes one)",
-			tap->name, tap->name);
-	if (!exists)
-		request.ifr_flags |= IFF_TUN_EXCL;
-	if (ioctl(tap->fd, TUNSETIFF, &request) == 0) {
-		tap->made = !exists;
-		return 0;
-	}
-	if (errno == EINVAL && exists) {
-		request.ifr_flags |= IFF_MULTI_QUEUE;
-		if (ioctl(tap->fd, TUNSETIFF, &request) == 0)
-			return 0;
-	}
-	return open_error(tap->name, exists, error);
-}
-
-/* An interface keeps what its last user has set. */
-static int set_format(struct tap *tap, char *error)
-{
-	int header_bytes = sizeof(struct virtio_net_hdr), little_endian = 1;
-	uint32_t can = NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6;
-
-	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header_bytes) < 0 ||
-	    ioctl(tap->fd, TUNSETVNETLE, &little_endian) < 0)
-		return net_port_error(error, -LIS_UNSUPPORTED, "tap %s: virtio's header: %s",
-				      tap->name, strerror(errno));
-	if (ioctl(tap->fd, TUNSETOFFLOAD, kernel_offloads(can | NET_CAN_UDP)) == 0)
-		can |= NET_CAN_UDP;
-	if (ioctl(tap->fd, TUNSETOFFLOAD, 0) < 0)
-		return net_port_error(error, -LIS_UNSUPPORTED, "tap %s: offloads: %s", tap->name,
-				      strerror(errno));
-	tap->port.can_send = tap->port.can_receive = can;
-	return 0;
-}
-
-static int bring_up(struct tap *tap, char *error)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq request = { 0 };
-	int err = 0;
-
-	memcpy(request.ifr_name, tap->name, sizeof(request.ifr_name));
-	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) < 0) {
-		err = net_port_error(error, -LIS_IO, "tap %s: %s", tap->name, strerror(errno));
-	} else if (!(request.ifr_flags & IFF_UP)) {
-		request.ifr_flags |= IFF_UP;
-		if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-			err = net_port_error(error, errno == EPERM ? -LIS_DENIED : -LIS_IO,
-					     "tap %s: it does not come up: %s", tap->name,
-					     strerror(errno));
-	}
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
-/* -1 where there is none: then the link counts as up. */
-static int open_changes(void)
-{
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static struct tap *tap_alloc(const char *name)
+struct tap *tap_alloc(const char *name)
 {
 	struct tap *tap = calloc(1, sizeof(*tap));
 
 	if (!tap)
 		return NULL;
 	memcpy(tap->name, name, strlen(name));
-	tap->fd = -1;
 	tap->changes_fd = -1;
 	tap->port.ops = &tap_ops;
 	tap->port.mtu_max = 65521;
 	tap->port.bits_per_second = BITS_PER_SECOND;
-	tap->data.ready = on_data;
+	for (uint32_t i = 0; i < TAP_QUEUES_MAX; i++) {
+		tap->queues[i].tap = tap;
+		tap->queues[i].data.ready = on_data;
+		tap->queues[i].stopped.fn = queue_let_go;
+	}
 	tap->changes.ready = on_changes;
-	tap->data_stopped.fn = data_let_go;
 	tap->changes_stopped.fn = changes_let_go;
 	tap->last_call.fn = last;
 	return tap;
-}
-
-int tap_create(const struct tap_config *config, struct net_port **out_port, char *error)
-{
-	size_t name_bytes = config->name ? strlen(config->name) : 0;
-	struct tap *tap;
-	int err;
-
-	/* The kernel would make a name of a '%'. */
-	if (!name_bytes || name_bytes >= IFNAMSIZ || strpbrk(config->name, "/%: \t\n"))
-		return net_port_error(error, -LIS_INVALID,
-				      "tap '%.32s': that is no name for an interface",
-				      config->name ? config->name : "");
-	tap = tap_alloc(config->name);
-	if (!tap)
-		return net_port_error(error, -LIS_NOMEM, "tap %s: out of memory", config->name);
-	tap->fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (tap->fd < 0) {
-		err = net_port_errno(error, errno == ENODEV || errno == ENXIO ? ENOENT : errno,
-				     TUN_PATH);
-		goto destroy;
-	}
-	err = open_interface(tap, config, error);
-	err = err ? err : set_format(tap, error);
-	err = err || !config->up ? err : bring_up(tap, error);
-	if (err)
-		goto destroy;
-	tap->changes_fd = open_changes();
-	atomic_init(&tap->port.link_up, interface_is_up(tap));
-	*out_port = &tap->port;
-	return 0;
-
-destroy:
-	tap_destroy(&tap->port);
-	return err;
 }

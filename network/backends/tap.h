@@ -6,6 +6,10 @@
  *
  * The link is up while the interface is.
  *
+ * An interface with several queues keeps flows apart: a flow comes by the queue it is sent on
+ * (struct net_frame's), or by one that the kernel chooses by its hash. All are read and written on
+ * the port's loop.
+ *
  * Sources: [linux 6.1 drivers/net/tun.c, include/linux/virtio_net.h], [linux 6.2 TUN_F_USO4,
  * TUN_F_USO6].
  */
@@ -18,7 +22,10 @@ struct tap_config {
 	const char *name; /* of the interface, up to 15 characters */
 	bool make;        /* make it where there is none; it goes with the port */
 	bool up;          /* bring it up */
+	uint32_t queues;  /* 0: 1; up to TAP_QUEUES_MAX */
 };
+
+#define TAP_QUEUES_MAX 16u /* [policy] */
 
 /**
  * tap_create() - Open a TAP interface; nobody else can have it as long.
@@ -26,10 +33,11 @@ struct tap_config {
  * @out_port: set on success only
  * @error: NET_PORT_ERROR_BYTES, or NULL; on failure one line for the user
  *
- * An interface may have been made for several queues; one is used.
+ * An interface that is there must have been made for several queues (multi_queue) where it is to have
+ * them; one that was may be used with one.
  *
  * Context: may sleep; any thread, in the interface's network namespace.
- * Return: 0, -LIS_INVALID (no name for an interface), -LIS_NOTFOUND (no such interface, or no TAP
+ * Return: 0, -LIS_INVALID (no name for an interface, too many queues), -LIS_NOTFOUND (no such interface, or no TAP
  * on this machine), -LIS_DENIED (somebody else's, or making one is not allowed), -LIS_BUSY (in
  * use), -LIS_UNSUPPORTED (an interface of another kind, or a kernel that lacks virtio's header),
  * -LIS_NOMEM, -LIS_IO.

@@ -148,6 +148,7 @@ static int port_send(struct net_port *base, const struct net_frame *frame)
 	expect(port, bytes == frame->bytes, "pieces that are not the frame");
 	copy->bytes = frame->bytes;
 	copy->offload = frame->offload;
+	copy->queue = frame->queue;
 	port->unflushed++;
 	if (port->send_error) {
 		free(copy);

@@ -13,6 +13,7 @@ struct memory_frame {
 	struct memory_frame *next;
 	uint32_t bytes;
 	struct net_offload offload;
+	uint16_t queue;               /* of one that was sent */
 	uint8_t data[];
 };
 

@@ -596,6 +596,37 @@ static void segments_with_a_routing_header_keep_their_destination(void **state)
 
 /* ---- the port ---- */
 
+/* Whole, and in segments. */
+static void a_frame_has_its_channel_for_a_queue(void **state)
+{
+	static const uint32_t abilities[] = { 0, NET_CAN_ALL };
+
+	for (size_t i = 0; i < ARRAY_SIZE(abilities); i++) {
+		const struct world_config config = { .can_send = abilities[i] };
+		struct world *world = world_again(state, &config);
+		struct net_test_frame frame = frame_kind(0, 3000);
+		uint8_t data[4000];
+		struct netvsp_guest_out out = { .data = data, .has_lso = true };
+		struct net_test_layout layout = net_test_build(&frame, data);
+
+		out.bytes = layout.bytes;
+		out.lso = 1000 | RNDIS_LSO_V2 | layout.transport_offset << RNDIS_LSO_HEADER_OFFSET_SHIFT;
+		world_ready(world, FILTER_ALL);
+		world_channels(world, 3);
+		for (uint32_t channel = 0; channel < 4; channel++) {
+			assert_int_equal(netvsp_guest_send_frame(&world->guest, channel, &out),
+					 NVSP_STATUS_SUCCESS);
+			assert_int_equal(world->port.sent.count, abilities[i] ? 1 : 3);
+			while (world->port.sent.first) {
+				struct memory_frame *sent = memory_port_take(&world->port);
+
+				assert_int_equal(sent->queue, channel);
+				free(sent);
+			}
+		}
+	}
+}
+
 static void a_frame_that_the_port_drops_is_sent(void **state)
 {
 	static const int errors[] = { -LIS_FULL, -LIS_IO, -LIS_INVALID };
@@ -631,6 +662,7 @@ int main(void)
 		TEST(a_tag_is_put_in_for_every_value),
 		TEST(large_segments_are_cut_or_passed_on),
 		TEST(segments_with_a_routing_header_keep_their_destination),
+		TEST(a_frame_has_its_channel_for_a_queue),
 		TEST(a_frame_that_the_port_drops_is_sent),
 	};
 

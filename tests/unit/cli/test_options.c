@@ -170,10 +170,11 @@ static void a_card_is_a_connection_and_options(void **state)
 	assert_int_equal(nic.kind, VM_NIC_USER);
 	assert_false(nic.has_mac);
 	assert_int_equal(nic.forward_count, 0);
-	assert_int_equal(options_parse_nic("tap:lis0,channels=4", &nic, error), 0);
+	assert_int_equal(options_parse_nic("tap:lis0,channels=4,queues=16", &nic, error), 0);
 	assert_int_equal(nic.kind, VM_NIC_TAP);
 	assert_string_equal(nic.target, "lis0");
 	assert_int_equal(nic.channels, 4);
+	assert_int_equal(nic.queues, 16);
 	free(nic.target);
 	assert_int_equal(options_parse_nic("switch:lab,mac=00:15:5d:AB:02:ff", &nic, error), 0);
 	assert_int_equal(nic.kind, VM_NIC_SWITCH);
@@ -264,7 +265,9 @@ static void a_wrong_card_is_refused_with_what_there_is(void **state)
 		{ "user,speed=0", "from 1 to 400000" },
 		{ "user,mtu=575", "from 576 to 65521" },
 		{ "user,mtu", "there are mac=, link=, speed=, mtu=, channels=, hostfwd= and restrict" },
-		{ "tap:a,restrict", "there are mac=, link=, speed=, mtu=, channels=" },
+		{ "tap:a,restrict", "there are mac=, link=, speed=, mtu=, channels= and queues=" },
+		{ "tap:a,queues=17", "from 1 to 16" },
+		{ "user,queues=2", "there are mac=" },
 		{ "user,hostfwd=icmp:1:2", "hostfwd=tcp:2222:22" },
 		{ "user,hostfwd=tcp:22", "from 1 to 65535" },
 		{ "user,hostfwd=tcp:70000:22", "70000" },
