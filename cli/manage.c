@@ -87,6 +87,9 @@ int command_service(const struct command *command, int argc, char **argv)
 
 /* ---- network cards ---- */
 
+/* [policy] The guest has its time to stop using a card. */
+#define REMOVAL_TIMEOUT_MS (MANAGE_TIMEOUT_MS + 15000)
+
 static int nic_add(const struct command *command, const char *name, int argc, char **argv)
 {
 	struct json_object *arguments, *result;
@@ -118,7 +121,7 @@ static int nic_remove(const struct command *command, const char *name, int argc,
 		return complain_usage(command, "remove: which card, and nothing else");
 	arguments = json_object_new_object();
 	json_object_object_add(arguments, "card", json_object_new_string(argv[0]));
-	return manage_call(name, "nic-remove", arguments, MANAGE_TIMEOUT_MS, NULL);
+	return manage_call(name, "nic-remove", arguments, REMOVAL_TIMEOUT_MS, NULL);
 }
 
 static int nic_set(const struct command *command, const char *name, int argc, char **argv)
@@ -139,7 +142,7 @@ static int nic_set(const struct command *command, const char *name, int argc, ch
 	arguments = json_object_new_object();
 	json_object_object_add(arguments, "card", json_object_new_string(argv[0]));
 	json_object_object_add(arguments, "change", json_object_new_string(change));
-	return manage_call(name, "nic-set", arguments, MANAGE_TIMEOUT_MS, NULL);
+	return manage_call(name, "nic-set", arguments, REMOVAL_TIMEOUT_MS, NULL);
 }
 
 int command_nic(const struct command *command, int argc, char **argv)

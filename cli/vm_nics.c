@@ -239,7 +239,10 @@ static void card_leave(struct vm_card *card, bool comes_back, struct control_req
 	card->request = request;
 	card->gone.fn = card_gone;
 	card->vm->leaving++;
-	netvsp_destroy(card->netvsp, &card->gone);
+	if (card->vm->phase == VM_ENDED)
+		netvsp_destroy(card->netvsp, &card->gone);
+	else
+		netvsp_remove(card->netvsp, &card->gone);
 }
 
 /* ---- all of them ---- */
@@ -279,9 +282,13 @@ int cli_vm_nics_start(struct vm *vm, char *error)
 void cli_vm_nics_stop(struct vm *vm)
 {
 	for (size_t i = 0; i < VM_NICS_MAX; i++) {
-		vm->cards[i].comes_back = false;
-		if (vm->cards[i].state == VM_CARD_ON)
-			card_leave(&vm->cards[i], false, NULL);
+		struct vm_card *card = &vm->cards[i];
+
+		card->comes_back = false;
+		if (card->state == VM_CARD_ON)
+			card_leave(card, false, NULL);
+		else if (card->state == VM_CARD_LEAVING)
+			netvsp_destroy(card->netvsp, &card->gone);
 	}
 }
 

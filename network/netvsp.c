@@ -15,6 +15,13 @@
 #define CHANNELS_DEFAULT 8u
 /* [policy] What link speed is said to be where nobody knows. */
 #define BITS_PER_SECOND_DEFAULT 10000000000u
+/*
+ * [policy] A guest that has sent nothing for so long after it was told that the link is down has stopped
+ * sending: Linux does so at once, or up to 2 s later where the link has just changed. One that has not
+ * opened the card may be about to.
+ */
+#define QUIET_NS 500000000ull
+#define QUIET_LOOK_NS 50000000ull
 
 /* ---- addresses ---- */
 
@@ -127,7 +134,7 @@ static void port_link_changed(struct net_port_user *user)
 
 bool netvsp_link_up(const struct netvsp *netvsp)
 {
-	return atomic_load_explicit(&netvsp->link_wanted, memory_order_relaxed) &&
+	return netvsp_is_plugged(netvsp) &&
 	       atomic_load_explicit(&netvsp->port->link_up, memory_order_relaxed);
 }
 
@@ -165,6 +172,64 @@ void netvsp_set_speed(struct netvsp *netvsp, uint64_t bits_per_second)
 {
 	atomic_store(&netvsp->speed_wanted, bits_per_second);
 	ask_for_update(netvsp);
+}
+
+/* ---- removal ---- */
+
+/* Bus loop, at the end of netvsp_remove(). */
+static void rescind(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, rescind_call);
+
+	netvsp_destroy(netvsp, netvsp->destroyed);
+}
+
+/* Card's loop. Has the guest taken all there is, also the news of the link? And how much has it sent? */
+static bool guest_has_taken_all(const struct netvsp *netvsp, uint64_t *out_packets)
+{
+	bool all = netvsp->subs.free_count == netvsp->subs.count && !netvsp->waiting &&
+		   (!netvsp->initialized || netvsp->told_link_up == netvsp_link_up(netvsp));
+
+	*out_packets = 0;
+	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
+		struct vmbus_channel *channel;
+		struct vmbus_ring_writer *writer;
+
+		if (!netvsp->channels[i])
+			continue;
+		channel = netvsp->channels[i]->channel;
+		writer = &channel->to_guest;
+		all &= vmbus_ring_writer_free_bytes(writer) == vmbus_ring_writer_packet_bytes_max(writer);
+		*out_packets += atomic_load_explicit(&channel->counters.packets_in, memory_order_relaxed);
+	}
+	return all;
+}
+
+static void look_for_quiet(struct netvsp *netvsp)
+{
+	uint64_t now_ns = io_loop_now_ns(netvsp->loop), packets;
+
+	if (!guest_has_taken_all(netvsp, &packets) || packets != netvsp->quiet_packets)
+		netvsp->quiet_since_ns = now_ns;
+	netvsp->quiet_packets = packets;
+	if (now_ns >= netvsp->quiet_since_ns + QUIET_NS || now_ns >= netvsp->quiet_until_ns)
+		io_loop_call(netvsp->bus_loop, &netvsp->rescind_call);
+	else
+		io_timer_set(&netvsp->quiet_timer, netvsp->loop, now_ns + QUIET_LOOK_NS);
+}
+
+static void quiet_timer_expired(struct io_timer *timer)
+{
+	look_for_quiet(container_of(timer, struct netvsp, quiet_timer));
+}
+
+static void begin_quiet(struct io_call *call)
+{
+	struct netvsp *netvsp = container_of(call, struct netvsp, quiet_call);
+
+	netvsp->quiet_since_ns = io_loop_now_ns(netvsp->loop);
+	netvsp->quiet_until_ns = netvsp->quiet_since_ns + NETVSP_QUIET_NS_MAX;
+	look_for_quiet(netvsp);
 }
 
 /* ---- life ---- */
@@ -213,6 +278,7 @@ static void last(struct io_call *call)
 {
 	struct netvsp *netvsp = container_of(call, struct netvsp, last_call);
 
+	io_timer_cancel(&netvsp->quiet_timer);
 	if (!netvsp->started) {
 		stopped(&netvsp->stopped_call);
 		return;
@@ -260,6 +326,9 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 	netvsp->poller = (struct io_poller){ .poll = turn, .sleep = turn, .wake = awake };
 	netvsp->update_call.fn = update;
 	netvsp->retired_call.fn = retired;
+	netvsp->quiet_timer.expired = quiet_timer_expired;
+	netvsp->quiet_call.fn = begin_quiet;
+	netvsp->rescind_call.fn = rescind;
 	netvsp->last_call.fn = last;
 	netvsp->stopped_call.fn = stopped;
 	netvsp->gone_call.fn = gone;
@@ -299,9 +368,19 @@ int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
 	return 0;
 }
 
+void netvsp_remove(struct netvsp *netvsp, struct io_call *destroyed)
+{
+	netvsp->destroyed = destroyed;
+	netvsp_set_link(netvsp, false);
+	io_loop_call(netvsp->loop, &netvsp->quiet_call);
+}
+
 void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed)
 {
 	netvsp->destroyed = destroyed;
+	if (netvsp->rescinded)
+		return;
+	netvsp->rescinded = true;
 	/* Sub-channels are closed first, from now on without the guest's knowledge. */
 	atomic_store(&netvsp->leaving, true);
 	vmbus_host_rescind(netvsp->device, &netvsp->retired_call);

@@ -57,17 +57,37 @@ struct guid netvsp_instance_id(const uint8_t mac[NET_MAC_BYTES]);
 int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
 		  struct netvsp **out_netvsp) LIS_MUST_USE;
 
+/* [policy] Longest wait of netvsp_remove(). */
+#define NETVSP_QUIET_NS_MAX 10000000000ull
+
+/**
+ * netvsp_remove() - Take the card away from a guest that may be using it.
+ * @destroyed: as of netvsp_destroy()
+ *
+ * The link goes down. When the guest knows, has sent nothing for a while and has taken all it was sent,
+ * or when that takes too long, netvsp_destroy() follows by itself.
+ *
+ * Context: bus loop. Only netvsp_destroy() may come after it, with the same @destroyed, where there is
+ * no more time.
+ */
+void netvsp_remove(struct netvsp *netvsp, struct io_call *destroyed);
+
 /**
  * netvsp_destroy() - Rescind the card, stop its port, free it.
  * @destroyed: called on the bus loop, when nothing uses the port any more
+ *
+ * A guest is not asked, and what it has sent may stay without an answer. Linux' driver waits for one for
+ * ever: netvsp_remove() is for guests that go on.
+ * Source: [linux 7.3 drivers/net/hyperv/rndis_filter.c rndis_filter_halt_device] waits;
+ * [linux 7.3 drivers/hv/channel_mgmt.c vmbus_onoffer_rescind] has ended the channel's callback by then.
  *
  * Context: bus loop. No other call on @netvsp may come after this one.
  */
 void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed);
 
 /**
- * netvsp_set_link() - Plug the cable in, or pull it. With the port's own link down it makes no
- * difference.
+ * netvsp_set_link() - Plug the cable in, or pull it: then frames of both sides are dropped. With the
+ * port's own link down the guest sees no difference.
  *
  * Context: any thread.
  */

@@ -139,6 +139,11 @@ struct netvsp {
 	uint8_t long_frame[NET_FRAME_BYTES_MAX]; /* what of one is not expected */
 
 	_Atomic bool leaving;  /* the card is being taken away */
+	/* Until it is, netvsp_remove(): what the guest had sent, so often seen, since when. */
+	struct io_timer quiet_timer;
+	uint64_t quiet_packets, quiet_since_ns, quiet_until_ns;
+	struct io_call quiet_call, rescind_call;
+	bool rescinded;        /* bus loop */
 	_Atomic bool link_wanted;
 	_Atomic uint64_t speed_wanted; /* 0: the port's */
 	_Atomic bool update_queued;
@@ -175,6 +180,12 @@ int netvsp_start(struct netvsp *netvsp) LIS_MUST_USE;
 
 /** netvsp_forget_guest() - The primary channel was closed: back to the beginning. */
 void netvsp_forget_guest(struct netvsp *netvsp);
+
+/** netvsp_is_plugged() - Do frames go? */
+static inline bool netvsp_is_plugged(const struct netvsp *netvsp)
+{
+	return atomic_load_explicit(&netvsp->link_wanted, memory_order_relaxed);
+}
 
 /** netvsp_link_up() - What the guest is to be told. */
 bool netvsp_link_up(const struct netvsp *netvsp);

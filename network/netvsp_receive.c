@@ -361,6 +361,8 @@ static bool is_wanted(struct netvsp *netvsp, const uint8_t *destination)
 	uint32_t filter = atomic_load_explicit(&netvsp->filter, memory_order_relaxed);
 	uint8_t mac[NET_MAC_BYTES];
 
+	if (!netvsp_is_plugged(netvsp))
+		return false;
 	if (filter & NDIS_FILTER_PROMISCUOUS)
 		return true;
 	if (!memcmp(destination, broadcast, sizeof(broadcast)))

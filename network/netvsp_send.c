@@ -315,6 +315,8 @@ static bool send_frame(struct netvsp *netvsp, struct net_frame *frame)
 {
 	struct net_port *port = netvsp->port;
 
+	if (!netvsp_is_plugged(netvsp))
+		return true;
 	if (!port_can(port, frame->offload.gso))
 		return send_segments(netvsp, frame);
 	/* The checksum's place is in the copied head, so nothing of the guest's is written. */

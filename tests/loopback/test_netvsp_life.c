@@ -288,6 +288,27 @@ static void link_changes_are_told(void **state)
 	world_carries(world);
 }
 
+static void a_pulled_cable_carries_nothing(void **state)
+{
+	static const uint8_t frame[60] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5 };
+	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
+	struct world *world = *state;
+
+	world_ready(world, FILTER_ALL);
+	netvsp_set_link(world->netvsp, false);
+	world_settle(world);
+	assert_int_equal(netvsp_guest_send_frame(&world->guest, 0, &out), NVSP_STATUS_SUCCESS);
+	assert_int_equal(world->port.sent_frames, 0);
+	memory_port_queue(&world->port, frame, sizeof(frame), NULL);
+	world_settle(world);
+	assert_int_equal(world->guest.frame_count, 0);
+	/* What came meanwhile does not come later. */
+	netvsp_set_link(world->netvsp, true);
+	world_settle(world);
+	assert_int_equal(world->guest.frame_count, 0);
+	world_carries(world);
+}
+
 static void speed_changes_are_told(void **state)
 {
 	struct world *world = *state;
@@ -383,6 +404,7 @@ int main(void)
 		TEST(what_the_guest_holds_of_a_card_that_goes_is_its_own),
 		TEST(a_guest_that_vanishes_leaves_nothing_behind),
 		TEST(link_changes_are_told),
+		TEST(a_pulled_cable_carries_nothing),
 		TEST(speed_changes_are_told),
 		TEST(a_link_that_was_down_before_the_guest_came_is_known),
 		TEST(a_link_change_is_told_when_there_is_a_buffer),

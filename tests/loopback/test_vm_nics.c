@@ -29,7 +29,15 @@ struct rig {
 	struct vm *vm;
 	struct partition *partition;
 	struct netvsp_guest guest;
+	uint64_t clock;           /* of the cards' loop */
+	bool sends, told;         /* the guest; until it is told that the link is down */
+	uint32_t sent, answered;
 };
+
+static uint64_t now_ns(void *clock)
+{
+	return *(uint64_t *)clock;
+}
 
 /* One command, on a thread of its own. */
 struct call {
@@ -50,7 +58,10 @@ static void pump(void *arg)
 		io_loop_turn(rig->vm->loop, false);
 		io_loop_turn(rig->vm->io_loops[0], false);
 	}
+	rig->clock += 1000000;
 }
+
+static void guest_runs(struct rig *rig);
 
 /* ---- commands ---- */
 
@@ -81,8 +92,10 @@ static void begin(struct rig *rig, struct call *call, const char *command, const
 
 static int finish(struct rig *rig, struct call *call)
 {
-	while (!atomic_load(&call->done))
+	while (!atomic_load(&call->done)) {
 		pump(rig);
+		guest_runs(rig);
+	}
 	pthread_join(call->thread, NULL);
 	return call->err;
 }
@@ -138,7 +151,7 @@ static void change(struct rig *rig, const char *card, const char *how)
 static int setup(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
-	struct io_loop_config io = { .name = "io" };
+	struct io_loop_config io = { .name = "io", .now_ns = now_ns, .clock = &rig->clock };
 	struct loopback_config loopback = { 2, 64u << 20 };
 	struct vmbus_host_config host = { 0 };
 	struct control_server_config control = { 0 };
@@ -149,6 +162,7 @@ static int setup(void **state)
 	assert_non_null(vm);
 	*state = rig;
 	rig->vm = vm;
+	rig->clock = 1;
 	strcpy(rig->folder, "/tmp/lis-nics-XXXXXX");
 	assert_non_null(mkdtemp(rig->folder));
 	rig->config = (struct vm_config){ .name = "vm", .cpus = 2, .nic_count = 2 };
@@ -239,6 +253,7 @@ static void guest_forgets(struct rig *rig)
 {
 	struct netvsp_guest *guest = &rig->guest;
 
+	rig->sends = false;
 	guest->open[0] = false;
 	mini_drain(&guest->mini); /* a reset machine has no messages of before */
 	netvsp_guest_drop(guest);
@@ -253,19 +268,47 @@ static void guest_lets_go(struct rig *rig)
 	guest_forgets(rig);
 }
 
-/* Frames on their way, none of which was taken yet. */
-static void guest_sends(struct rig *rig)
+static void send_one(struct rig *rig)
 {
 	static const uint8_t frame[60] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6 };
 	struct netvsp_guest_out out = { .data = frame, .bytes = sizeof(frame) };
 	uint8_t message[200];
 	uint32_t bytes = netvsp_guest_message(&out, message);
+	struct netvsp_guest_way way = { .section = rig->sent % 8, .section_bytes = bytes };
 
-	for (uint32_t i = 0; i < 40; i++) {
-		struct netvsp_guest_way way = { .section = i % 8, .section_bytes = bytes };
+	if (netvsp_guest_send(&rig->guest, 0, rig->sent, message, bytes, &way) == 0)
+		rig->sent++;
+}
 
-		assert_int_equal(netvsp_guest_send(&rig->guest, 0, i, message, bytes, &way), 0);
+/* Frames on their way, none of which was taken yet. */
+static void guest_sends(struct rig *rig)
+{
+	rig->sends = true;
+	rig->told = false;
+	rig->sent = rig->answered = 0;
+	while (rig->sent < 40)
+		send_one(rig);
+}
+
+/* As Linux: it goes on until it is told that the link is down, and then takes the answers to what it sent. */
+static void guest_runs(struct rig *rig)
+{
+	struct netvsp_guest *guest = &rig->guest;
+
+	if (!rig->sends || !guest->open[0])
+		return;
+	netvsp_guest_poll(guest);
+	while (guest->completions) {
+		struct netvsp_guest_completion *completion = guest->completions;
+
+		guest->completions = completion->next;
+		free(completion);
+		rig->answered++;
 	}
+	if (netvsp_guest_take_indication(guest) == RNDIS_STATUS_MEDIA_DISCONNECT)
+		rig->told = true;
+	if (!rig->told && rig->sent - rig->answered < 100)
+		send_one(rig);
 }
 
 static bool guest_answers(struct rig *rig)
@@ -376,6 +419,9 @@ static void a_card_is_removed_and_added_under_load(void **state)
 			change(rig, "nic2", i % 2 ? "mtu=1400" : "mtu=1500");
 		else {
 			remove_card(rig, "nic2");
+			/* Its driver waits for what it has no answer to. */
+			assert_true(rig->told);
+			assert_int_equal(rig->answered, rig->sent);
 			assert_int_equal(add(rig, "user,mac=" MAC_A), 2);
 		}
 		guest_lets_go(rig);
@@ -383,6 +429,22 @@ static void a_card_is_removed_and_added_under_load(void **state)
 	guest_opens(rig, card);
 	assert_true(guest_answers(rig));
 	assert_null(rig->guest.problem);
+	guest_lets_go(rig);
+}
+
+/* It may hang, or be paused. */
+static void a_guest_that_does_not_listen_loses_its_card(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t begin_ns;
+
+	guest_opens(rig, &rig->vm->cards[1]);
+	guest_sends(rig);
+	rig->sends = false;
+	begin_ns = rig->clock;
+	remove_card(rig, "nic1");
+	assert_true(rig->clock - begin_ns >= NETVSP_QUIET_NS_MAX);
+	assert_int_equal(rig->vm->cards[1].state, VM_CARD_FREE);
 	guest_lets_go(rig);
 }
 
@@ -480,6 +542,38 @@ static void the_vm_may_end_during_a_change(void **state)
 	ends_during(*state, "nic-set", "mac=" MAC_B);
 }
 
+static void look_for_nic1(void *arg, const struct vmbus_device_status *status)
+{
+	*(bool *)arg |= !strcmp(status->name, "nic1");
+}
+
+/* It is off the bus, and its port is not through yet. */
+static void the_vm_may_end_when_a_card_is_nearly_gone(void **state)
+{
+	struct rig *rig = *state;
+	bool there = true;
+	struct call call;
+
+	guest_opens(rig, &rig->vm->cards[1]);
+	guest_sends(rig);
+	begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+	while (there) {
+		there = false;
+		rig->clock += 1000000;
+		guest_runs(rig);
+		io_loop_turn(rig->vm->io_loops[0], false);
+		io_loop_turn(rig->vm->loop, false);
+		vmbus_host_each_device(rig->vm->host, look_for_nic1, &there);
+	}
+	assert_int_equal(rig->vm->cards[1].state, VM_CARD_LEAVING);
+	rig->sends = false;
+	end_vm(rig);
+	pthread_join(call.thread, NULL);
+	assert_true(call.err == 0 || call.err == -LIS_GONE);
+	if (!call.err)
+		json_object_put(call.result);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -489,10 +583,12 @@ int main(void)
 		TEST(a_connection_is_free_when_its_card_is_removed),
 		TEST(changes_are_there_when_they_are_answered),
 		TEST(a_card_is_removed_and_added_under_load),
+		TEST(a_guest_that_does_not_listen_loses_its_card),
 		TEST(a_card_that_is_leaving_is_busy),
 		TEST(a_reset_meanwhile_is_harmless),
 		TEST(the_vm_may_end_during_a_removal),
 		TEST(the_vm_may_end_during_a_change),
+		TEST(the_vm_may_end_when_a_card_is_nearly_gone),
 	};
 
 	return cmocka_run_group_tests_name("nics", tests, NULL, NULL);
