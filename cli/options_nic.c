@@ -9,6 +9,7 @@
 #include "cli/options_private.h"
 #include "network/backends/switch.h"
 #include "network/backends/tap.h"
+#include "network/backends/vlan.h"
 #include "network/netvsp.h"
 
 /* [policy] Forwards are for this machine only, unless an address is given. */
@@ -136,15 +137,21 @@ static int parse_item(char *item, struct vm_nic *nic, char *error)
 					    &nic->channels, error);
 	if (nic->kind == VM_NIC_TAP && strcmp(item, "queues") == 0 && value)
 		return options_parse_number("nic: queues", value, 1, TAP_QUEUES_MAX, &nic->queues, error);
+	if (strcmp(item, "vlan") == 0 && value)
+		return user ? options_fail(error, "nic: vlan=%s: user-mode NAT knows no VLANs: it is for "
+					   "tap: and switch:", value)
+			    : options_parse_number("nic: vlan", value, VLAN_ID_MIN, VLAN_ID_MAX,
+						   &nic->vlan, error);
 	if (user && strcmp(item, "hostfwd") == 0 && value)
 		return parse_forward(value, nic, error);
 	if (user && strcmp(item, "restrict") == 0 && !value) {
 		nic->restricted = true;
 		return 0;
 	}
-	return options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed=, mtu=, channels=%s", item, value ? "=" : "",
-			    value ? value : "",
-			    user ? ", hostfwd= and restrict" : nic->kind == VM_NIC_TAP ? " and queues=" : "");
+	return options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed=, mtu=, channels=, %s", item,
+			    value ? "=" : "", value ? value : "",
+			    user ? "hostfwd= and restrict" : nic->kind == VM_NIC_TAP ? "queues= and vlan=" :
+										       "vlan=");
 }
 
 static int parse_kind(const char *text, struct vm_nic *nic, char *error)

@@ -74,6 +74,7 @@ struct vm_nic {
 	enum vm_link link;
 	uint32_t mtu;       /* the longest IP packets that the guest may choose; 0: the connection's */
 	uint32_t speed_mbps; /* what the guest is told; 0: the connection's */
+	uint32_t vlan;      /* not VM_NIC_USER: access port of this VLAN; 0: of none */
 	bool restricted;    /* VM_NIC_USER: the guest reaches forwards only */
 	struct vm_forward forwards[VM_FORWARDS_MAX];
 	size_t forward_count;

@@ -13,6 +13,7 @@
 #include "network/backends/nat.h"
 #include "network/backends/switch.h"
 #include "network/backends/tap.h"
+#include "network/backends/vlan.h"
 
 #define BITS_PER_MEGABIT 1000000ull
 
@@ -87,8 +88,8 @@ static int open_switch(const struct vm *vm, const struct vm_nic *nic, struct net
 	return switch_create(&config, out_port, error);
 }
 
-static int open_nic(const struct vm *vm, const struct vm_nic *nic, struct net_port **out_port,
-		    char *error)
+static int open_connection(const struct vm *vm, const struct vm_nic *nic, struct net_port **out_port,
+			   char *error)
 {
 	switch (nic->kind) {
 	case VM_NIC_USER:
@@ -99,6 +100,24 @@ static int open_nic(const struct vm *vm, const struct vm_nic *nic, struct net_po
 		return open_switch(vm, nic, out_port, error);
 	}
 	return -LIS_INVALID;
+}
+
+static int open_nic(const struct vm *vm, const struct vm_nic *nic, struct net_port **out_port,
+		    char *error)
+{
+	struct net_port *port;
+	int err = open_connection(vm, nic, &port, error);
+
+	if (!err && nic->vlan) {
+		struct net_port *behind = port;
+
+		err = vlan_create(behind, nic->vlan, &port, error);
+		if (err)
+			net_port_destroy(behind);
+	}
+	if (!err)
+		*out_port = port;
+	return err;
 }
 
 /* ---- cards ---- */

@@ -139,6 +139,10 @@ static struct json_object *nic_json(const struct vm_card *card)
 	add_text(json, "kind", kinds[card->nic.kind]);
 	card->port->ops->describe(card->port, text);
 	add_text(json, "connection", text);
+	if (card->nic.vlan)
+		add_number(json, "vlan", card->nic.vlan);
+	else
+		json_object_object_add(json, "vlan", NULL);
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", status.mac[0], status.mac[1],
 		 status.mac[2], status.mac[3], status.mac[4], status.mac[5]);
 	add_text(json, "mac", text);

@@ -405,12 +405,11 @@ struct netvsp_status netvsp_status(const struct netvsp *netvsp)
 		.bytes_received = read64(&netvsp->bytes_received),
 		.packets_sent = read64(&netvsp->packets_sent),
 		.bytes_sent = read64(&netvsp->bytes_sent),
-		.receive_dropped = read64(&netvsp->port->counters.receive_dropped),
-		.send_dropped = read64(&netvsp->port->counters.send_dropped),
 		.send_invalid = read64(&netvsp->send_invalid),
 		.starved = read64(&netvsp->starved),
 	};
 
+	net_port_counts(netvsp->port, &status.send_dropped, &status.receive_dropped);
 	status.ready = status.filter != 0;
 	netvsp_mac_get(netvsp, status.mac);
 	return status;

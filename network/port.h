@@ -130,6 +130,7 @@ struct net_port {
 	uint64_t bits_per_second;    /* of the link, for show */
 	_Atomic bool link_up;
 	struct net_port_counters counters;
+	struct net_port *behind;     /* of a port in front of another; NULL: none */
 };
 
 static inline int net_port_start(struct net_port *port, struct io_loop *loop,
@@ -164,6 +165,19 @@ static inline int net_port_receive(struct net_port *port, const struct iovec *io
 static inline void net_port_set_receive(struct net_port *port, uint32_t can)
 {
 	port->ops->set_receive(port, can);
+}
+
+/** net_port_counts() - What was dropped here and behind here. Any thread. */
+static inline void net_port_counts(const struct net_port *port, uint64_t *out_send_dropped,
+				   uint64_t *out_receive_dropped)
+{
+	*out_send_dropped = *out_receive_dropped = 0;
+	for (; port; port = port->behind) {
+		*out_send_dropped += atomic_load_explicit(&port->counters.send_dropped,
+							  memory_order_relaxed);
+		*out_receive_dropped += atomic_load_explicit(&port->counters.receive_dropped,
+							     memory_order_relaxed);
+	}
 }
 
 /** net_port_destroy() - NULL is fine. */

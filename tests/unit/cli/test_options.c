@@ -176,6 +176,10 @@ static void a_card_is_a_connection_and_options(void **state)
 	assert_int_equal(nic.channels, 4);
 	assert_int_equal(nic.queues, 16);
 	free(nic.target);
+	assert_int_equal(nic.vlan, 0);
+	assert_int_equal(options_parse_nic("switch:lab,vlan=4094", &nic, error), 0);
+	assert_int_equal(nic.vlan, 4094);
+	free(nic.target);
 	assert_int_equal(options_parse_nic("switch:lab,mac=00:15:5d:AB:02:ff", &nic, error), 0);
 	assert_int_equal(nic.kind, VM_NIC_SWITCH);
 	assert_string_equal(nic.target, "lab");
@@ -265,9 +269,14 @@ static void a_wrong_card_is_refused_with_what_there_is(void **state)
 		{ "user,speed=0", "from 1 to 400000" },
 		{ "user,mtu=575", "from 576 to 65521" },
 		{ "user,mtu", "there are mac=, link=, speed=, mtu=, channels=, hostfwd= and restrict" },
-		{ "tap:a,restrict", "there are mac=, link=, speed=, mtu=, channels= and queues=" },
+		{ "tap:a,restrict", "there are mac=, link=, speed=, mtu=, channels=, queues= and vlan=" },
 		{ "tap:a,queues=17", "from 1 to 16" },
 		{ "user,queues=2", "there are mac=" },
+		{ "user,vlan", "there are mac=, link=, speed=, mtu=, channels=, hostfwd= and restrict" },
+		{ "user,vlan=5", "user-mode NAT knows no VLANs" },
+		{ "tap:a,vlan=4095", "from 1 to 4094" },
+		{ "switch:a,vlan=0", "from 1 to 4094" },
+		{ "switch:a,queues=2", "mtu=, channels=, vlan=" },
 		{ "user,hostfwd=icmp:1:2", "hostfwd=tcp:2222:22" },
 		{ "user,hostfwd=tcp:22", "from 1 to 65535" },
 		{ "user,hostfwd=tcp:70000:22", "70000" },
