@@ -24,6 +24,8 @@ struct control_client {
 	char *buffer;
 	size_t buffer_bytes, buffer_bytes_max;
 	uint64_t last_id;
+	int fds[CONTROL_FDS_MAX]; /* that came and nobody has taken */
+	unsigned fd_count;
 };
 
 static int fail(int code, char *error, const char *format, ...)
@@ -80,6 +82,54 @@ static int grow(struct control_client *client, char *error)
 	return 0;
 }
 
+static void forget_fds(struct control_client *client)
+{
+	while (client->fd_count)
+		close(client->fds[--client->fd_count]);
+}
+
+/* Those that are too many are not for us. */
+static void keep_fds(struct control_client *client, struct msghdr *message)
+{
+	struct cmsghdr *at;
+
+	for (at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
+		size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fd;
+
+		if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			memcpy(&fd, CMSG_DATA(at) + i * sizeof(fd), sizeof(fd));
+			if (client->fd_count < CONTROL_FDS_MAX)
+				client->fds[client->fd_count++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+static ssize_t receive_some(struct control_client *client)
+{
+	struct iovec iov = { client->buffer + client->buffer_bytes,
+			     client->buffer_bytes_max - client->buffer_bytes };
+	union {
+		char bytes[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} extra;
+	struct msghdr message = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &extra,
+		.msg_controllen = sizeof(extra),
+	};
+	ssize_t n = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n > 0)
+		keep_fds(client, &message);
+	return n;
+}
+
 /* Reads one line and parses it. */
 static int read_object(struct control_client *client, int64_t deadline_ms,
 		       struct json_object **out_object, char *error)
@@ -99,8 +149,7 @@ static int read_object(struct control_client *client, int64_t deadline_ms,
 		err = wait_for(client, POLLIN, deadline_ms, error);
 		if (err)
 			return err;
-		n = recv(client->fd, client->buffer + client->buffer_bytes,
-			 client->buffer_bytes_max - client->buffer_bytes, MSG_DONTWAIT);
+		n = receive_some(client);
 		if (n == 0 || (n < 0 && errno == ECONNRESET))
 			return fail(-LIS_GONE, error, "the VM hung up");
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -187,10 +236,20 @@ void control_client_close(struct control_client *client)
 {
 	if (!client)
 		return;
+	forget_fds(client);
 	if (client->fd >= 0)
 		close(client->fd);
 	free(client->buffer);
 	free(client);
+}
+
+unsigned control_client_take_fds(struct control_client *client, int out_fds[CONTROL_FDS_MAX])
+{
+	unsigned count = client->fd_count;
+
+	memcpy(out_fds, client->fds, count * sizeof(*out_fds));
+	client->fd_count = 0;
+	return count;
 }
 
 static int write_object(struct control_client *client, struct json_object *object,
@@ -227,6 +286,7 @@ int control_client_call(struct control_client *client, const char *command,
 	struct json_object *object = json_object_new_object(), *result = NULL;
 	int err;
 
+	forget_fds(client);
 	json_object_object_add(object, "id", json_object_new_uint64(++client->last_id));
 	json_object_object_add(object, "command", json_object_new_string(command));
 	json_object_object_add(object, "arguments", arguments ? arguments : json_object_new_object());

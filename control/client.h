@@ -5,6 +5,7 @@
 
 #include <json-c/json.h>
 
+#include "control/protocol.h"
 #include "vmbus/error.h"
 
 struct control_client;
@@ -43,5 +44,11 @@ void control_client_close(struct control_client *client);
 int control_client_call(struct control_client *client, const char *command,
 			struct json_object *arguments, int timeout_ms,
 			struct json_object **out_result, char *error) LIS_MUST_USE;
+
+/**
+ * control_client_take_fds() - What came with the last answer; the caller's from now on.
+ * Return: how many.
+ */
+unsigned control_client_take_fds(struct control_client *client, int out_fds[CONTROL_FDS_MAX]);
 
 #endif

@@ -9,7 +9,8 @@
  *
  * "id" may be any JSON value and comes back as it was; it and "arguments" may be left out. Commands of
  * one connection are answered one after the other. Unknown members are ignored by both sides. "lis"
- * counts up when something changes its meaning; additions do not count.
+ * counts up when something changes its meaning; additions do not count. The answers of some commands
+ * have descriptors with them (SCM_RIGHTS), with their first byte.
  *
  * Error codes are the names of vmbus/error.h in lower case, without their prefix.
  */
@@ -19,6 +20,7 @@
 #define CONTROL_PROTOCOL_VERSION 1
 #define CONTROL_LINE_BYTES_MAX 65536u /* [policy] of a command, with its newline */
 #define CONTROL_JSON_DEPTH_MAX 16     /* [policy] of a command */
+#define CONTROL_FDS_MAX 4             /* [policy] with one answer */
 
 /**
  * control_error_name() - Code of an error in the protocol, "busy" for -LIS_BUSY.

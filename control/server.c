@@ -52,6 +52,8 @@ struct client {
 	size_t line_bytes;
 	char *answer;
 	size_t answer_bytes, answer_sent;
+	int fds[CONTROL_FDS_MAX]; /* to go with the answer's first byte */
+	unsigned fd_count;
 	struct control_request *request;
 };
 
@@ -74,6 +76,12 @@ struct control_server {
 };
 
 static void advance(struct client *client);
+
+static void close_all(const int *fds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		close(fds[i]);
+}
 
 /* ---- end of clients and server ---- */
 
@@ -100,6 +108,7 @@ static void free_client(struct client *client)
 	*at = client->next;
 	server->client_count--;
 	close(client->fd);
+	close_all(client->fds, client->fd_count);
 	free(client->line);
 	free(client->answer);
 	free(client);
@@ -170,6 +179,20 @@ void control_reply(struct control_request *request, struct json_object *result)
 	finish_request(request, "result", result ? result : json_object_new_object());
 }
 
+void control_reply_fds(struct control_request *request, struct json_object *result, const int *fds,
+		       unsigned count)
+{
+	struct client *client = request->client;
+
+	if (client) {
+		memcpy(client->fds, fds, count * sizeof(*fds));
+		client->fd_count = count;
+	} else {
+		close_all(fds, count);
+	}
+	control_reply(request, result);
+}
+
 void control_reply_error(struct control_request *request, int error, const char *format, ...)
 {
 	struct json_object *object = json_object_new_object();
@@ -189,13 +212,40 @@ bool control_request_abandoned(const struct control_request *request)
 	return !request->client;
 }
 
+/* Descriptors go with what is sent first. */
+static ssize_t send_some(struct client *client)
+{
+	struct iovec iov = { client->answer + client->answer_sent,
+			     client->answer_bytes - client->answer_sent };
+	union {
+		char bytes[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} extra = { 0 };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	size_t fds_bytes = client->fd_count * sizeof(int);
+	ssize_t n;
+
+	if (client->fd_count) {
+		message.msg_control = &extra;
+		message.msg_controllen = CMSG_SPACE(fds_bytes);
+		*CMSG_FIRSTHDR(&message) = (struct cmsghdr){ .cmsg_len = CMSG_LEN(fds_bytes),
+							     .cmsg_level = SOL_SOCKET,
+							     .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), client->fds, fds_bytes);
+	}
+	n = sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0) {
+		close_all(client->fds, client->fd_count);
+		client->fd_count = 0;
+	}
+	return n;
+}
+
 /* Writes what the socket takes. True if all is written. */
 static bool write_answer(struct client *client)
 {
 	while (client->answer_sent < client->answer_bytes) {
-		ssize_t n = send(client->fd, client->answer + client->answer_sent,
-				 client->answer_bytes - client->answer_sent,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send_some(client);
 
 		if (n > 0) {
 			client->answer_sent += (size_t)n;

@@ -9,6 +9,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 
+#include "control/protocol.h"
 #include "io/loop.h"
 
 struct control_server;
@@ -61,6 +62,14 @@ void control_server_destroy(struct control_server *server, struct io_call *done)
  * @result: an object, whose reference is taken; NULL for an empty one
  */
 void control_reply(struct control_request *request, struct json_object *result);
+
+/**
+ * control_reply_fds() - As control_reply(), and descriptors with it.
+ * @fds: taken over
+ * @count: 1 to CONTROL_FDS_MAX
+ */
+void control_reply_fds(struct control_request *request, struct json_object *result, const int *fds,
+		       unsigned count);
 
 /**
  * control_reply_error() - Answer that it failed.

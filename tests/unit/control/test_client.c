@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,10 +27,22 @@ static void remove_socket(void)
 
 /* ---- a server on a thread ---- */
 
+static void reply_with_pipe(struct control_request *request)
+{
+	int fds[2];
+
+	if (pipe(fds) == 0)
+		control_reply_fds(request, NULL, fds, 2);
+	else
+		control_reply_error(request, -LIS_IO, "no pipe");
+}
+
 static void handle(void *owner, struct control_request *request, const char *command,
 		   struct json_object *arguments)
 {
-	if (strcmp(command, "fail") == 0)
+	if (strcmp(command, "fds") == 0)
+		reply_with_pipe(request);
+	else if (strcmp(command, "fail") == 0)
 		control_reply_error(request, -LIS_NOTFOUND, "not here");
 	else if (strcmp(command, "never") == 0)
 		*(struct control_request **)owner = request;
@@ -99,6 +112,45 @@ static void a_call_brings_the_result(void **state)
 	assert_int_equal(control_client_call(client, "echo", NULL, 5000, NULL, error), 0);
 	control_client_close(client);
 	unserve(&served);
+}
+
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void descriptors_are_the_callers_or_nobodys(void **state)
+{
+	int fds[CONTROL_FDS_MAX], again[CONTROL_FDS_MAX];
+	char error[CONTROL_CLIENT_ERROR_BYTES], text[8];
+	unsigned before = open_descriptors();
+	struct control_client *client;
+	struct served served;
+
+	serve(&served);
+	assert_int_equal(control_client_open(path, 5000, &client, error), 0);
+	assert_int_equal(control_client_take_fds(client, fds), 0);
+	assert_int_equal(control_client_call(client, "fds", NULL, 5000, NULL, error), 0);
+	assert_int_equal(control_client_take_fds(client, fds), 2);
+	assert_int_equal(control_client_take_fds(client, again), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	close(fds[1]);
+	assert_int_equal(read(fds[0], text, sizeof(text)), 1);
+	assert_int_equal(read(fds[0], text, sizeof(text)), 0);
+	assert_true(fcntl(fds[0], F_GETFD) & FD_CLOEXEC);
+	/* Those nobody takes are closed with the next call, or with the client. */
+	assert_int_equal(control_client_call(client, "fds", NULL, 5000, NULL, error), 0);
+	assert_int_equal(control_client_call(client, "echo", NULL, 5000, NULL, error), 0);
+	assert_int_equal(control_client_take_fds(client, again), 0);
+	assert_int_equal(control_client_call(client, "fds", NULL, 5000, NULL, error), 0);
+	control_client_close(client);
+	unserve(&served);
+	close(fds[0]);
+	assert_int_equal(open_descriptors(), before);
 }
 
 static void an_error_of_the_vm_keeps_its_code_and_words(void **state)
@@ -244,6 +296,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_call_brings_the_result),
+		cmocka_unit_test(descriptors_are_the_callers_or_nobodys),
 		cmocka_unit_test(an_error_of_the_vm_keeps_its_code_and_words),
 		cmocka_unit_test(a_vm_that_does_not_answer_is_given_up),
 		cmocka_unit_test(where_nobody_listens_is_said_so),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /* The control socket against clients of every kind: honest, slow, silent, rude. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,14 +33,26 @@ struct server_world {
 
 static struct server_world world;
 
-/* "echo" answers its arguments, "hold" later, "fail" with an error, "large" with a lot. */
+/* A pipe with a text in it: what can be read shows whose descriptor it is, and that it is open. */
+static void pipe_with(const char *text, int fds[2])
+{
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], text, strlen(text)), (int)strlen(text));
+}
+
+/* "fds" answers with a pipe's two ends; "echo" answers its arguments, "hold" later, "fail" with an error, "large" with a lot. */
 static void handle(void *owner, struct control_request *request, const char *command,
 		   struct json_object *arguments)
 {
 	struct json_object *result;
 
 	world.handled++;
-	if (strcmp(command, "hold") == 0) {
+	if (strcmp(command, "fds") == 0) {
+		int fds[2];
+
+		pipe_with("from the VM", fds);
+		control_reply_fds(request, NULL, fds, 2);
+	} else if (strcmp(command, "hold") == 0) {
 		world.held = request;
 	} else if (strcmp(command, "fail") == 0) {
 		control_reply_error(request, -LIS_BUSY, "busy with %s", "something");
@@ -291,6 +304,50 @@ static void a_request_outlives_its_client(void **state)
 	settle();
 }
 
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void descriptors_come_with_their_answer_and_stay_nowhere(void **state)
+{
+	int fd = dial_and_skip_greeting(), got[2], pipe_fds[2];
+	unsigned before = open_descriptors();
+	char line[64], extra[CMSG_SPACE(8 * sizeof(int))];
+	struct iovec iov = { line, sizeof(line) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = extra,
+				  .msg_controllen = sizeof(extra) };
+
+	say(fd, "{\"id\":1,\"command\":\"fds\"}\n{\"id\":2,\"command\":\"echo\"}\n");
+	assert_int_equal(recvmsg(fd, &message, 0), 21);
+	assert_memory_equal(line, "{\"id\":1,\"result\":{}}\n", 21);
+	assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_len, CMSG_LEN(sizeof(got)));
+	memcpy(got, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(got));
+	/* The only ones. */
+	assert_int_equal(close(got[1]), 0);
+	assert_int_equal(read(got[0], line, sizeof(line)), 11);
+	assert_int_equal(read(got[0], line, sizeof(line)), 0);
+	close(got[0]);
+	/* The next answer has none. */
+	message.msg_controllen = sizeof(extra);
+	assert_int_equal(recvmsg(fd, &message, 0), 21);
+	assert_int_equal(message.msg_controllen, 0);
+	assert_int_equal(open_descriptors(), before);
+
+	/* Nor does anything stay of those for a client that has gone. */
+	say(fd, "{\"command\":\"hold\"}\n");
+	close(fd);
+	settle();
+	pipe_with("", pipe_fds);
+	control_reply_fds(world.held, NULL, pipe_fds, 2);
+	settle();
+	assert_int_equal(open_descriptors(), before - 2);
+}
+
 static void a_client_that_writes_and_leaves_is_still_obeyed(void **state)
 {
 	int fd = dial();
@@ -405,6 +462,7 @@ int main(void)
 		TEST(the_longest_line_is_taken),
 		TEST(commands_wait_for_the_answer_before_them),
 		TEST(a_request_outlives_its_client),
+		TEST(descriptors_come_with_their_answer_and_stay_nowhere),
 		TEST(a_client_that_writes_and_leaves_is_still_obeyed),
 		TEST(a_client_that_only_stops_sending_gets_its_answers),
 		TEST(a_client_that_does_not_read_holds_up_nobody),
