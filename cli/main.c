@@ -93,6 +93,19 @@ static const struct command commands[] = {
 	  "  set      tells the guest that the cable is in or out, or how fast it is (in Mbit/s, and\n"
 	  "           only told). With mac= and mtu= (the longest the guest may choose) the guest sees\n"
 	  "           the card go and come back\n" },
+	{ "capture", command_capture, "record what passes a network card",
+	  "usage: lis capture NAME CARD FILE [--count N] [--seconds S] [--snaplen BYTES]\n"
+	  "\n"
+	  "Records the frames that a network card sends and receives, until Ctrl-C, in a file that\n"
+	  "Wireshark and tcpdump read. CARD is nic0, nic1, ... as `lis status` shows it.\n"
+	  "\n"
+	  "  FILE               replaced if it exists; - is standard output, for `| tcpdump -r -`\n"
+	  "  --count N          end after N frames\n"
+	  "  --seconds S        end after so long\n"
+	  "  --snaplen BYTES    record no more than the first BYTES of each frame\n"
+	  "\n"
+	  "Checksums that the guest left to the card are filled in; large segments stay large. The guest\n"
+	  "is not slowed: frames that come too fast are dropped from the capture, and counted.\n" },
 	{ "wait", command_wait, "wait for the end of a virtual machine",
 	  "usage: lis wait NAME [--timeout SECONDS]\n"
 	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },

@@ -157,6 +157,15 @@ static void do_nic_set(struct vm *vm, struct control_request *request,
 		cli_vm_nic_change(vm, string_argument(arguments, "card", ""), &change, request);
 }
 
+static void do_capture(struct vm *vm, struct control_request *request,
+		       struct json_object *arguments)
+{
+	cli_vm_nic_capture(vm, string_argument(arguments, "card", ""),
+			   number_argument(arguments, "snap_bytes", NET_FRAME_BYTES_MAX,
+					   NET_FRAME_BYTES_MAX),
+			   request);
+}
+
 static void do_wait(struct vm *vm, struct control_request *request, struct json_object *arguments)
 {
 	struct vm_waiter **at = &vm->waiters, *waiter;
@@ -318,6 +327,7 @@ static const struct {
 	{ "nic-add", do_nic_add },
 	{ "nic-remove", do_nic_remove },
 	{ "nic-set", do_nic_set },
+	{ "capture", do_capture },
 	{ "wait", do_wait },
 };
 

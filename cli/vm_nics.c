@@ -373,6 +373,24 @@ void cli_vm_nic_remove(struct vm *vm, const char *name, struct control_request *
 		card_leave(card, false, request);
 }
 
+void cli_vm_nic_capture(struct vm *vm, const char *name, uint32_t snap_bytes,
+			struct control_request *request)
+{
+	struct vm_card *card = find_card(vm, name, request);
+	int fds[NETVSP_CAPTURE_FDS], err;
+
+	if (!card)
+		return;
+	err = netvsp_capture(card->netvsp, snap_bytes, fds);
+	if (err == -LIS_FULL)
+		control_reply_error(request, err, "%s has %u captures already, and may have no more", name,
+				    NETVSP_CAPTURES_MAX);
+	else if (err)
+		control_reply_error(request, err, "%s", lis_error_text(err));
+	else
+		control_reply_fds(request, NULL, fds, NETVSP_CAPTURE_FDS);
+}
+
 void cli_vm_nic_change(struct vm *vm, const char *name, const struct vm_nic *change,
 		       struct control_request *request)
 {

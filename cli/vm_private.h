@@ -145,6 +145,10 @@ void cli_vm_nic_add(struct vm *vm, const struct vm_nic *nic, struct control_requ
 /** cli_vm_nic_remove() - Answered when nothing of the card is left on this side. */
 void cli_vm_nic_remove(struct vm *vm, const char *name, struct control_request *request);
 
+/** cli_vm_nic_capture() - Begin a capture; the answer has its descriptors, see netvsp_capture(). */
+void cli_vm_nic_capture(struct vm *vm, const char *name, uint32_t snap_bytes,
+			struct control_request *request);
+
 /**
  * cli_vm_nic_change() - Link and speed are told to the guest's driver. Of another address or MTU no
  * driver can be told: the card goes and comes back, the same to the guest but for that.

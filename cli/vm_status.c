@@ -153,6 +153,7 @@ static struct json_object *nic_json(const struct vm_card *card)
 	add_number(json, "mtu_bytes", status.mtu);
 	add_number(json, "mtu_max_bytes", status.mtu_max);
 	add_number(json, "channels_open", status.channels_open);
+	add_number(json, "captures", status.captures);
 	add_number(json, "packets_received", status.packets_received);
 	add_number(json, "received_bytes", status.bytes_received);
 	add_number(json, "packets_sent", status.packets_sent);

@@ -386,3 +386,19 @@ void io_poller_remove(struct io_loop *loop, struct io_poller *poller)
 	FUZZ_CHECK(*at);
 	*at = poller->next;
 }
+
+/* There are no descriptors here; those who watch one have been asked to by nobody. */
+void io_fd_start(struct io_fd *fd, struct io_loop *loop, int descriptor)
+{
+	FUZZ_CHECK(false);
+}
+
+void io_fd_poll(struct io_fd *fd, uint32_t poll_events)
+{
+	FUZZ_CHECK(false);
+}
+
+void io_fd_stop(struct io_fd *fd, struct io_call *stopped)
+{
+	FUZZ_CHECK(false);
+}

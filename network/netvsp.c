@@ -265,20 +265,28 @@ static void gone(struct io_call *call)
 	destroyed->fn(destroyed);
 }
 
+void netvsp_gone_if_done(struct netvsp *netvsp)
+{
+	if (netvsp->port_stopped && !atomic_load(&netvsp->capture_count))
+		io_loop_call(netvsp->bus_loop, &netvsp->gone_call);
+}
+
 /* Card's loop: the port makes no more calls. */
 static void stopped(struct io_call *call)
 {
 	struct netvsp *netvsp = container_of(call, struct netvsp, stopped_call);
 
-	io_loop_call(netvsp->bus_loop, &netvsp->gone_call);
+	netvsp->port_stopped = true;
+	netvsp_gone_if_done(netvsp);
 }
 
-/* Card's loop: calls run in order, so no update is on its way any more. */
+/* Card's loop: calls run in order, so no update and no capture is on its way any more. */
 static void last(struct io_call *call)
 {
 	struct netvsp *netvsp = container_of(call, struct netvsp, last_call);
 
 	io_timer_cancel(&netvsp->quiet_timer);
+	netvsp_captures_end(netvsp);
 	if (!netvsp->started) {
 		stopped(&netvsp->stopped_call);
 		return;
@@ -401,6 +409,7 @@ struct netvsp_status netvsp_status(const struct netvsp *netvsp)
 		.bits_per_second = netvsp_bits_per_second(netvsp),
 		.filter = atomic_load_explicit(&netvsp->filter, memory_order_relaxed),
 		.channels_open = atomic_load_explicit(&netvsp->channels_open, memory_order_relaxed),
+		.captures = atomic_load_explicit(&netvsp->capture_count, memory_order_relaxed),
 		.packets_received = read64(&netvsp->packets_received),
 		.bytes_received = read64(&netvsp->bytes_received),
 		.packets_sent = read64(&netvsp->packets_sent),

@@ -101,6 +101,25 @@ void netvsp_set_link(struct netvsp *netvsp, bool up);
  */
 void netvsp_set_speed(struct netvsp *netvsp, uint64_t bits_per_second);
 
+/* [policy] Captures of one card at the same time. */
+#define NETVSP_CAPTURES_MAX 8u
+#define NETVSP_CAPTURE_FDS 2
+
+/**
+ * netvsp_capture() - Record what passes the card, both ways, as the guest sends and receives it.
+ * @snap_bytes: as net_capture_create()
+ * @out_fds: the caller's, for the reader; set on success only: the memory (capture.h), and a socket
+ * that carries nothing. To close it, with all its copies, ends the capture; that it hangs up says that
+ * the card is gone, and nothing more comes.
+ *
+ * It costs the card a branch for each frame while there is no capture.
+ *
+ * Context: bus loop.
+ * Return: 0, -LIS_FULL (as many as there may be), -LIS_NOMEM, -LIS_IO.
+ */
+int netvsp_capture(struct netvsp *netvsp, uint32_t snap_bytes,
+		   int out_fds[NETVSP_CAPTURE_FDS]) LIS_MUST_USE;
+
 struct netvsp_status {
 	uint32_t version;             /* NVSP_VERSION_*; 0: the guest has not agreed on one */
 	bool ready;                   /* the guest has set the card up */
@@ -111,6 +130,7 @@ struct netvsp_status {
 	uint64_t bits_per_second;
 	uint32_t filter;              /* NDIS_FILTER_* */
 	uint32_t channels_open;
+	uint32_t captures;
 	/* As the guest sees it: received is what came to it. */
 	uint64_t packets_received, bytes_received;
 	uint64_t packets_sent, bytes_sent;

@@ -2,7 +2,7 @@
 /*
  * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
  * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
- * questions about the card. Nobody else includes this. All of it runs on the card's loop.
+ * questions about the card, netvsp_capture.c those who listen. Nobody else includes this. All of it runs on the card's loop.
  */
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
 #define OPENLIS_NETWORK_NETVSP_PRIVATE_H
@@ -137,6 +137,7 @@ struct netvsp {
 	struct netvsp_channel *to_flush;
 	uint32_t long_frames_due;
 	uint8_t long_frame[NET_FRAME_BYTES_MAX]; /* what of one is not expected */
+	struct netvsp_capture *captures; /* NULL: none */
 
 	_Atomic bool leaving;  /* the card is being taken away */
 	/* Until it is, netvsp_remove(): what the guest had sent, so often seen, since when. */
@@ -150,6 +151,8 @@ struct netvsp {
 	struct io_call update_call;
 	struct io_call retired_call, last_call, stopped_call, gone_call;
 	struct io_call *destroyed;
+	bool port_stopped;     /* the last of the port was heard */
+	_Atomic uint32_t capture_count; /* also those not begun yet, and not quite gone */
 
 	/* Written on the loop, read by all. */
 	_Atomic uint32_t version, filter, mtu;
@@ -186,6 +189,9 @@ static inline bool netvsp_is_plugged(const struct netvsp *netvsp)
 {
 	return atomic_load_explicit(&netvsp->link_wanted, memory_order_relaxed);
 }
+
+/** netvsp_gone_if_done() - Go, if the card was taken away and nothing is left of it. */
+void netvsp_gone_if_done(struct netvsp *netvsp);
 
 /** netvsp_link_up() - What the guest is to be told. */
 bool netvsp_link_up(const struct netvsp *netvsp);
@@ -241,6 +247,14 @@ bool netvsp_receive_pump(struct netvsp *netvsp);
 
 /** netvsp_receive_control() - Send netvsp->control to the guest, now or when there is room. */
 void netvsp_receive_control(struct netvsp *netvsp);
+
+/* ---- netvsp_capture.c ---- */
+
+/** netvsp_capture_frame() - While netvsp->captures: one frame, on its way to or from the guest. */
+void netvsp_capture_frame(struct netvsp *netvsp, const struct net_frame *frame);
+
+/** netvsp_captures_end() - All of them; netvsp_gone_if_done() follows. */
+void netvsp_captures_end(struct netvsp *netvsp);
 
 /* ---- netvsp_send.c ---- */
 

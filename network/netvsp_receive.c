@@ -508,6 +508,14 @@ static void deliver(struct netvsp *netvsp, struct netvsp_channel *ch, struct arr
 	batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
 }
 
+static void capture(struct netvsp *netvsp, const struct arrival *arrival)
+{
+	struct net_frame frame = { arrival->iov, arrival->iov_count, arrival->bytes,
+				   arrival->offload };
+
+	netvsp_capture_frame(netvsp, &frame);
+}
+
 /* Returns false where the frame cannot be used. */
 static bool prepare(struct netvsp *netvsp, struct arrival *arrival)
 {
@@ -525,6 +533,8 @@ static bool prepare(struct netvsp *netvsp, struct arrival *arrival)
 			return false;
 		arrival->offload.flags |= NET_CHECKSUM_VALID;
 	}
+	if (netvsp->captures)
+		capture(netvsp, arrival);
 	take_vlan_out(netvsp, arrival);
 	if (netvsp->rss.enabled || arrival->offload.flags)
 		net_parse_headers(arrival->head, arrival->head_bytes, &arrival->headers);

@@ -317,6 +317,8 @@ static bool send_frame(struct netvsp *netvsp, struct net_frame *frame)
 
 	if (!netvsp_is_plugged(netvsp))
 		return true;
+	if (netvsp->captures)
+		netvsp_capture_frame(netvsp, frame);
 	if (!port_can(port, frame->offload.gso))
 		return send_segments(netvsp, frame);
 	/* The checksum's place is in the copied head, so nothing of the guest's is written. */

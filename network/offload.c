@@ -360,24 +360,34 @@ void net_set_ipv4_checksum(uint8_t *frame, const struct net_headers *headers)
 	put_word(ip + 10, (uint16_t)~net_sum_fold(net_sum(ip, (ip[0] & 0xfu) * 4, 0, false)));
 }
 
+int net_checksum(const struct iovec *iov, size_t iov_count, size_t frame_bytes,
+		 const struct net_offload *offload, uint16_t *out_word)
+{
+	size_t start = offload->checksum_start;
+	uint32_t sum;
+
+	if (start + offload->checksum_offset + sizeof(*out_word) > frame_bytes ||
+	    !net_sum_iov(iov, iov_count, start, frame_bytes - start, 0, &sum))
+		return -LIS_INVALID;
+	*out_word = (uint16_t)~net_sum_fold(sum);
+	if (!*out_word && offload->checksum_offset == UDP_CHECKSUM)
+		*out_word = UINT16_MAX;
+	return 0;
+}
+
 int net_complete_checksum(const struct iovec *iov, size_t iov_count, size_t frame_bytes,
 			  struct net_offload *offload)
 {
-	size_t start = offload->checksum_start, at = start + offload->checksum_offset;
+	size_t at = (size_t)offload->checksum_start + offload->checksum_offset;
 	struct walk walk = { iov, iov_count, at, sizeof(uint16_t) };
-	uint8_t checksum[sizeof(uint16_t)], *from = checksum;
+	uint16_t checksum;
+	const uint8_t *from = (const uint8_t *)&checksum;
 	struct iovec piece;
-	uint32_t sum;
 
 	if (!(offload->flags & NET_CHECKSUM_PARTIAL))
 		return 0;
-	if (at + sizeof(checksum) > frame_bytes ||
-	    !net_sum_iov(iov, iov_count, start, frame_bytes - start, 0, &sum))
+	if (net_checksum(iov, iov_count, frame_bytes, offload, &checksum))
 		return -LIS_INVALID;
-	sum = (uint16_t)~net_sum_fold(sum);
-	if (!sum && offload->checksum_offset == UDP_CHECKSUM)
-		sum = UINT16_MAX;
-	put_word(checksum, (uint16_t)sum);
 	for (; walk_next(&walk, &piece); from += piece.iov_len)
 		memcpy(piece.iov_base, from, piece.iov_len);
 	offload->flags &= (uint8_t)~NET_CHECKSUM_PARTIAL;

@@ -80,11 +80,22 @@ int net_set_lengths(uint8_t *frame, const struct net_headers *headers, size_t pa
 void net_set_ipv4_checksum(uint8_t *frame, const struct net_headers *headers);
 
 /**
+ * net_checksum() - What NET_CHECKSUM_PARTIAL asks for, as it stands in a header.
+ * @iov: the frame
+ * @offload: with NET_CHECKSUM_PARTIAL
+ * @out_word: in its bytes' order: to be copied there
+ *
+ * A UDP checksum of 0 is sent as 0xffff; with checksum_offset 6 it is UDP.
+ *
+ * Return: 0, -LIS_INVALID (the frame is too short for it).
+ */
+int net_checksum(const struct iovec *iov, size_t iov_count, size_t frame_bytes,
+		 const struct net_offload *offload, uint16_t *out_word) LIS_MUST_USE;
+
+/**
  * net_complete_checksum() - Do what NET_CHECKSUM_PARTIAL asks for, in place.
  * @iov: the frame; its memory may be changing, so the sum may be wrong, but nothing else is
  * @offload: NET_CHECKSUM_PARTIAL is gone from it then
- *
- * A UDP checksum of 0 is sent as 0xffff; with checksum_offset 6 it is UDP.
  *
  * Return: 0, -LIS_INVALID (the frame is too short for it).
  */

@@ -25,7 +25,7 @@ expect 0 '^usage: lis COMMAND' --help
 expect 0 '^  status ' help
 expect 0 '^lis [0-9.]* (OpenLIS)$' --version
 expect 2 '^usage: lis COMMAND'
-for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service nic wait; do
+for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service nic capture wait; do
 	expect 0 "^usage: lis $command" "$command" --help
 	"$lis" --help | grep -q "^  $command " || { echo "FAILED: --help lacks $command"; failed=1; }
 done
@@ -68,10 +68,17 @@ expect 2 '^lis: shutdown: unknown option' shutdown a --frob
 expect 2 '^lis: shutdown: option .--timeout. needs a value' shutdown a --timeout
 expect 2 '^lis: shutdown: --timeout .0.' shutdown a --timeout 0
 expect 2 '^lis: reboot: --button only powers off' reboot a --button
+expect 2 '^lis: capture: a VM.s name, a card' capture a nic0
+expect 2 '^lis: capture: --count .0.' capture a nic0 x --count 0
+expect 2 '^lis: capture: --snaplen .13.: give a number from 14 to 65553' capture a nic0 x --snaplen 13
+expect 2 '^lis: capture: option .--seconds. needs a value' capture a nic0 x --seconds
+expect 2 "^lis: run: nic: vlan=5: user-mode NAT knows no VLANs" run --kernel k --nic user,vlan=5
 expect 2 "^lis: list: 'x': it takes no names" list x
 for command in status shutdown reboot hibernate reset kill pause resume nmi sync wait; do
 	expect 1 "^lis: no VM named 'nobody' is running" "$command" nobody
 done
+expect 1 "^lis: no VM named 'nobody' is running" capture nobody nic0 "$work/x.pcap"
+[[ ! -e $work/x.pcap ]] || { echo 'FAILED: capture of no VM made a file'; failed=1; }
 expect 1 "^lis: no VM named 'nobody' is running" service nobody enable heartbeat
 expect 1 "^lis: no VM named 'nobody' is running" nic nobody add user,mac=00:15:5d:01:02:03
 expect 1 "^lis: no VM named 'nobody' is running" nic nobody remove nic0
