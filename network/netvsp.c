@@ -79,6 +79,7 @@ void netvsp_forget_guest(struct netvsp *netvsp)
 	netvsp->told_link_up = true;
 	netvsp_rndis_set_receive(netvsp);
 	netvsp_mac_set(netvsp, netvsp->permanent_mac);
+	net_addresses_forget(&netvsp->addresses);
 	atomic_store_explicit(&netvsp->version, 0, memory_order_relaxed);
 	atomic_store_explicit(&netvsp->filter, 0, memory_order_relaxed);
 }
@@ -251,6 +252,7 @@ int netvsp_start(struct netvsp *netvsp)
 
 static void free_netvsp(struct netvsp *netvsp)
 {
+	net_addresses_fini(&netvsp->addresses);
 	free(netvsp->name);
 	free(netvsp);
 }
@@ -314,6 +316,7 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 		free(netvsp);
 		return NULL;
 	}
+	net_addresses_init(&netvsp->addresses);
 	netvsp->bus_loop = config->bus_loop;
 	netvsp->loop = config->loop;
 	netvsp->port = config->port;
@@ -392,6 +395,11 @@ void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed)
 	/* Sub-channels are closed first, from now on without the guest's knowledge. */
 	atomic_store(&netvsp->leaving, true);
 	vmbus_host_rescind(netvsp->device, &netvsp->retired_call);
+}
+
+uint32_t netvsp_addresses(struct netvsp *netvsp, struct net_address *out)
+{
+	return net_addresses_get(&netvsp->addresses, io_loop_now_ns(netvsp->loop), out);
 }
 
 static uint64_t read64(const _Atomic uint64_t *value)

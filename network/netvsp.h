@@ -9,6 +9,7 @@
 #ifndef OPENLIS_NETWORK_NETVSP_H
 #define OPENLIS_NETWORK_NETVSP_H
 
+#include "network/addresses.h"
 #include "network/netvsc_protocol.h"
 #include "network/port.h"
 #include "vmbus/host.h"
@@ -119,6 +120,15 @@ void netvsp_set_speed(struct netvsp *netvsp, uint64_t bits_per_second);
  */
 int netvsp_capture(struct netvsp *netvsp, uint32_t snap_bytes,
 		   int out_fds[NETVSP_CAPTURE_FDS]) LIS_MUST_USE;
+
+/**
+ * netvsp_addresses() - The IP addresses that the guest uses on the card: see addresses.h.
+ * @out: NET_ADDRESSES_MAX
+ *
+ * Context: any thread.
+ * Return: how many.
+ */
+uint32_t netvsp_addresses(struct netvsp *netvsp, struct net_address *out);
 
 struct netvsp_status {
 	uint32_t version;             /* NVSP_VERSION_*; 0: the guest has not agreed on one */

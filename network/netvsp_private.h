@@ -7,6 +7,7 @@
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
 #define OPENLIS_NETWORK_NETVSP_PRIVATE_H
 
+#include "network/addresses.h"
 #include "network/netvsp.h"
 #include "network/offload.h"
 #include "network/rndis.h"
@@ -138,6 +139,7 @@ struct netvsp {
 	uint32_t long_frames_due;
 	uint8_t long_frame[NET_FRAME_BYTES_MAX]; /* what of one is not expected */
 	struct netvsp_capture *captures; /* NULL: none */
+	struct net_addresses addresses;  /* of the guest */
 
 	_Atomic bool leaving;  /* the card is being taken away */
 	/* Until it is, netvsp_remove(): what the guest had sent, so often seen, since when. */

@@ -20,6 +20,8 @@
 #define IPV6_BYTES 40
 /* [policy] Per-packet information of one frame. */
 #define INFO_BYTES_MAX 256u
+/* [policy] Of all frames every so many-th is looked at, for the addresses that are still used. */
+#define LOOK_AT_EACH 256u
 
 /* An RNDIS message's memory, or several messages' side by side. */
 struct message {
@@ -330,6 +332,18 @@ static bool send_frame(struct netvsp *netvsp, struct net_frame *frame)
 	return true;
 }
 
+/* What is left to the card is TCP and UDP, and tells nothing new. */
+static void look_for_addresses(struct netvsp *netvsp, const struct net_frame *frame)
+{
+	bool news = !frame->offload.flags && net_addresses_is_news(frame);
+	uint8_t mac[NET_MAC_BYTES];
+
+	if (!news && netvsp->frames_to_port % LOOK_AT_EACH)
+		return;
+	netvsp_mac_get(netvsp, mac);
+	net_addresses_see(&netvsp->addresses, mac, frame, io_loop_now_ns(netvsp->loop));
+}
+
 /* The frame at @offset of the message, of @bytes bytes, all of which are there. */
 static bool send_data(struct netvsp *netvsp, const struct message *message, uint32_t offset,
 		      uint32_t bytes, const struct wishes *wishes)
@@ -364,6 +378,7 @@ static bool send_data(struct netvsp *netvsp, const struct message *message, uint
 	} else {
 		departure.frame.iov++;
 	}
+	look_for_addresses(netvsp, &departure.frame);
 	if (!send_frame(netvsp, &departure.frame))
 		return false;
 	netvsp_count(&netvsp->packets_sent, 1);

@@ -647,6 +647,51 @@ static void a_frame_that_the_port_drops_is_sent(void **state)
 	assert_int_equal(world->port.sent.count, 1);
 }
 
+/* ---- addresses ---- */
+
+static void send_of(struct world *world, const uint8_t *data, uint32_t bytes, bool has_checksum)
+{
+	struct netvsp_guest_out out = { .data = data, .bytes = bytes, .has_checksum = has_checksum,
+					.checksum = RNDIS_TX_IPV4 | RNDIS_TX_UDP_CHECKSUM | 34u << 16 };
+
+	assert_int_equal(netvsp_guest_send_frame(&world->guest, 0, &out), NVSP_STATUS_SUCCESS);
+	memory_port_drop(&world->port);
+}
+
+static void addresses_are_learned_and_go_with_the_guest(void **state)
+{
+	struct world *world = *state;
+	struct net_address found[NET_ADDRESSES_MAX];
+	struct net_test_frame udp = { .ip_version = 4, .protocol = NET_TEST_UDP, .payload_bytes = 20 };
+	uint8_t arp[42] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6,
+			    0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1 };
+	uint8_t packet[200];
+	uint64_t seen_ns;
+
+	world_ready(world, FILTER_ALL);
+	net_test_build(&udp, packet);
+	memcpy(packet + 6, world_mac, 6);
+	memcpy(arp + 28, packet + 26, 4);
+	/* Many packets with an address of which it did not say that it is its own. */
+	for (uint32_t i = 0; i < 600; i++)
+		send_of(world, packet, 62, i & 1);
+	assert_int_equal(netvsp_addresses(world->netvsp, found), 0);
+	send_of(world, arp, sizeof(arp), false);
+	assert_int_equal(netvsp_addresses(world->netvsp, found), 1);
+	assert_int_equal(found[0].version, 4);
+	assert_memory_equal(found[0].bytes, packet + 26, 4);
+	/* Now some of them say that it is in use. */
+	seen_ns = found[0].seen_ns;
+	for (uint32_t i = 0; i < 255 && found[0].seen_ns == seen_ns; i++) {
+		send_of(world, packet, 62, i & 1);
+		assert_int_equal(netvsp_addresses(world->netvsp, found), 1);
+	}
+	assert_true(found[0].seen_ns > seen_ns);
+	netvsp_guest_close(&world->guest, 0);
+	world_settle(world);
+	assert_int_equal(netvsp_addresses(world->netvsp, found), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -664,6 +709,7 @@ int main(void)
 		TEST(segments_with_a_routing_header_keep_their_destination),
 		TEST(a_frame_has_its_channel_for_a_queue),
 		TEST(a_frame_that_the_port_drops_is_sent),
+		TEST(addresses_are_learned_and_go_with_the_guest),
 	};
 
 	return cmocka_run_group_tests_name("netvsp_send", tests, NULL, NULL);
