@@ -137,6 +137,45 @@ static void print_drives(struct json_object *status)
 		print_drive(json_item(status, "drives", i));
 }
 
+static const char *rate_text(uint64_t bits, char out[CELL_BYTES])
+{
+	static const char *const units[] = { "bit/s", "kbit/s", "Mbit/s", "Gbit/s" };
+	unsigned unit = 0;
+	uint64_t tenths = bits * 10;
+
+	while (tenths >= 10000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+		tenths /= 1000;
+		unit++;
+	}
+	if (unit && tenths % 10)
+		snprintf(out, CELL_BYTES, "%" PRIu64 ".%" PRIu64 " %s", tenths / 10, tenths % 10,
+			 units[unit]);
+	else
+		snprintf(out, CELL_BYTES, "%" PRIu64 " %s", tenths / 10, units[unit]);
+	return out;
+}
+
+/* What the guest does with the card, below its line. */
+static void print_nic_use(struct json_object *nic)
+{
+	size_t addresses = json_count(nic, "addresses");
+	uint64_t channels = json_number(nic, "channels_open");
+	char received[CELL_BYTES], sent[CELL_BYTES];
+
+	printf("%14s ", "");
+	for (size_t i = 0; i < addresses; i++)
+		printf("%s%s", i ? ", " : "", json_object_get_string(json_item(nic, "addresses", i)));
+	printf("%s; %" PRIu64 " channel%s", addresses ? "" : "no IP address seen", channels,
+	       channels == 1 ? "" : "s");
+	if (json_number(nic, "captures"))
+		printf("; being captured");
+	printf("\n%14s receives %s, %" PRIu64 " packets/s; sends %s, %" PRIu64 " packets/s\n", "",
+	       rate_text(json_number(nic, "received_bits_per_second"), received),
+	       json_number(nic, "packets_received_per_second"),
+	       rate_text(json_number(nic, "sent_bits_per_second"), sent),
+	       json_number(nic, "packets_sent_per_second"));
+}
+
 static void print_nic(struct json_object *nic)
 {
 	char received[CELL_BYTES], sent[CELL_BYTES];
@@ -151,6 +190,8 @@ static void print_nic(struct json_object *nic)
 	if (dropped)
 		printf(" (%" PRIu64 " dropped)", dropped);
 	printf("\n");
+	if (json_flag(nic, "ready"))
+		print_nic_use(nic);
 }
 
 static void print_nics(struct json_object *status)

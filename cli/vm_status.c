@@ -3,6 +3,7 @@
  * What `lis status --json` shows. Members are only ever added; numbers carry their unit in the
  * name; what is not known is null.
  */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -128,6 +129,36 @@ static struct json_object *drive_json(struct vm *vm, size_t index)
 
 /* ---- network cards ---- */
 
+static struct json_object *addresses_json(struct netvsp *netvsp)
+{
+	struct json_object *json = json_object_new_array();
+	struct net_address found[NET_ADDRESSES_MAX];
+	uint32_t count = netvsp_addresses(netvsp, found);
+
+	for (uint32_t i = 0; i < count; i++) {
+		char text[INET6_ADDRSTRLEN];
+
+		inet_ntop(found[i].version == 4 ? AF_INET : AF_INET6, found[i].bytes, text, sizeof(text));
+		json_object_array_add(json, json_object_new_string(text));
+	}
+	return json;
+}
+
+static void add_traffic(struct json_object *json, const struct netvsp_status *status)
+{
+	add_number(json, "packets_received", status->packets_received);
+	add_number(json, "received_bytes", status->bytes_received);
+	add_number(json, "packets_received_per_second", status->packets_received_per_second);
+	add_number(json, "received_bits_per_second", status->bytes_received_per_second * 8);
+	add_number(json, "packets_sent", status->packets_sent);
+	add_number(json, "sent_bytes", status->bytes_sent);
+	add_number(json, "packets_sent_per_second", status->packets_sent_per_second);
+	add_number(json, "sent_bits_per_second", status->bytes_sent_per_second * 8);
+	add_number(json, "receive_dropped", status->receive_dropped);
+	add_number(json, "send_dropped", status->send_dropped);
+	add_number(json, "send_invalid", status->send_invalid);
+}
+
 static struct json_object *nic_json(const struct vm_card *card)
 {
 	static const char *const kinds[] = { "user", "tap", "switch" };
@@ -154,13 +185,8 @@ static struct json_object *nic_json(const struct vm_card *card)
 	add_number(json, "mtu_max_bytes", status.mtu_max);
 	add_number(json, "channels_open", status.channels_open);
 	add_number(json, "captures", status.captures);
-	add_number(json, "packets_received", status.packets_received);
-	add_number(json, "received_bytes", status.bytes_received);
-	add_number(json, "packets_sent", status.packets_sent);
-	add_number(json, "sent_bytes", status.bytes_sent);
-	add_number(json, "receive_dropped", status.receive_dropped);
-	add_number(json, "send_dropped", status.send_dropped);
-	add_number(json, "send_invalid", status.send_invalid);
+	json_object_object_add(json, "addresses", addresses_json(card->netvsp));
+	add_traffic(json, &status);
 	return json;
 }
 

@@ -375,6 +375,7 @@ int netvsp_create(struct vmbus_host *host, const struct netvsp_config *config,
 		free_netvsp(netvsp);
 		return err;
 	}
+	netvsp_rates_start(netvsp);
 	*out_netvsp = netvsp;
 	return 0;
 }
@@ -392,6 +393,7 @@ void netvsp_destroy(struct netvsp *netvsp, struct io_call *destroyed)
 	if (netvsp->rescinded)
 		return;
 	netvsp->rescinded = true;
+	netvsp_rates_stop(netvsp);
 	/* Sub-channels are closed first, from now on without the guest's knowledge. */
 	atomic_store(&netvsp->leaving, true);
 	vmbus_host_rescind(netvsp->device, &netvsp->retired_call);
@@ -422,6 +424,10 @@ struct netvsp_status netvsp_status(const struct netvsp *netvsp)
 		.bytes_received = read64(&netvsp->bytes_received),
 		.packets_sent = read64(&netvsp->packets_sent),
 		.bytes_sent = read64(&netvsp->bytes_sent),
+		.packets_received_per_second = read64(&netvsp->rates.packets_received.per_second),
+		.bytes_received_per_second = read64(&netvsp->rates.bytes_received.per_second),
+		.packets_sent_per_second = read64(&netvsp->rates.packets_sent.per_second),
+		.bytes_sent_per_second = read64(&netvsp->rates.bytes_sent.per_second),
 		.send_invalid = read64(&netvsp->send_invalid),
 		.starved = read64(&netvsp->starved),
 	};

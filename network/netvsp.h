@@ -144,6 +144,9 @@ struct netvsp_status {
 	/* As the guest sees it: received is what came to it. */
 	uint64_t packets_received, bytes_received;
 	uint64_t packets_sent, bytes_sent;
+	/* Over the last second that has been looked at, which ended no longer than one ago. */
+	uint64_t packets_received_per_second, bytes_received_per_second;
+	uint64_t packets_sent_per_second, bytes_sent_per_second;
 	uint64_t receive_dropped;     /* by the port, for want of room */
 	uint64_t send_dropped;        /* by the port */
 	uint64_t send_invalid;        /* frames or messages that made no sense */

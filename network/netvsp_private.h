@@ -2,7 +2,7 @@
 /*
  * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
  * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
- * questions about the card, netvsp_capture.c those who listen. Nobody else includes this. All of it runs on the card's loop.
+ * questions about the card, netvsp_capture.c those who listen, netvsp_rates.c how fast it all goes. Nobody else includes this. All of it runs on the card's loop.
  */
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
 #define OPENLIS_NETWORK_NETVSP_PRIVATE_H
@@ -97,6 +97,18 @@ struct netvsp_rss {
 	struct net_hash_key key;
 };
 
+/* Written on the bus loop; @per_second is read by anyone. */
+struct netvsp_rate {
+	uint64_t last;         /* the counter, when it was looked at last */
+	_Atomic uint64_t per_second;
+};
+
+struct netvsp_rates {
+	struct io_timer timer;
+	uint64_t last_ns;
+	struct netvsp_rate packets_received, bytes_received, packets_sent, bytes_sent;
+};
+
 struct netvsp {
 	struct vmbus_device *device;
 	struct partition *partition;
@@ -162,6 +174,7 @@ struct netvsp {
 	_Atomic uint32_t channels_open;
 	_Atomic uint64_t packets_received, bytes_received, packets_sent, bytes_sent;
 	_Atomic uint64_t send_invalid, starved;
+	struct netvsp_rates rates;
 };
 
 static inline void netvsp_count(_Atomic uint64_t *counter, uint64_t by)
@@ -257,6 +270,12 @@ void netvsp_capture_frame(struct netvsp *netvsp, const struct net_frame *frame);
 
 /** netvsp_captures_end() - All of them; netvsp_gone_if_done() follows. */
 void netvsp_captures_end(struct netvsp *netvsp);
+
+/* ---- netvsp_rates.c ---- */
+
+/* Both on the bus loop. */
+void netvsp_rates_start(struct netvsp *netvsp);
+void netvsp_rates_stop(struct netvsp *netvsp);
 
 /* ---- netvsp_send.c ---- */
 

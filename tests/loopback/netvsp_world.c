@@ -27,6 +27,11 @@ static void on_call(struct io_call *call)
 	world->called++;
 }
 
+static uint64_t simulated_ns(void *clock)
+{
+	return *(const uint64_t *)clock;
+}
+
 void world_create_card(struct world *world)
 {
 	struct netvsp_config config = {
@@ -50,12 +55,13 @@ void world_begin(void **state, const struct world_config *config)
 	struct world *world = calloc(1, sizeof(*world));
 	struct vmbus_host_config host_config = { 0 };
 	struct loopback_config loopback = { 2, 160u << 20 };
+	struct io_loop_config bus = { .now_ns = simulated_ns, .clock = &world->bus_ns };
 
 	assert_non_null(world);
 	*state = world;
 	world->config = *config;
 	world->call.fn = on_call;
-	assert_int_equal(io_loop_create(NULL, &world->bus_loop), 0);
+	assert_int_equal(io_loop_create(config->simulated ? &bus : NULL, &world->bus_loop), 0);
 	assert_int_equal(io_loop_create(NULL, &world->loop), 0);
 	assert_int_equal(loopback_create(&loopback, &world->partition), 0);
 	host_config.partition = world->partition;

@@ -392,6 +392,49 @@ static void a_link_change_right_before_the_end_is_harmless(void **state)
 	world->netvsp = NULL;
 }
 
+/* ---- rates ---- */
+
+static void rates_are(struct world *world, uint64_t received, uint64_t received_bytes, uint64_t sent,
+		      uint64_t sent_bytes)
+{
+	struct netvsp_status status;
+
+	world_settle(world);
+	status = netvsp_status(world->netvsp);
+	assert_int_equal(status.packets_received_per_second, received);
+	assert_int_equal(status.bytes_received_per_second, received_bytes);
+	assert_int_equal(status.packets_sent_per_second, sent);
+	assert_int_equal(status.bytes_sent_per_second, sent_bytes);
+}
+
+static void rates_are_those_of_the_last_second(void **state)
+{
+	static const struct world_config config = { .simulated = true };
+	const uint64_t second_ns = 1000000000;
+	struct world *world = world_again(state, &config);
+
+	world_ready(world, FILTER_ALL);
+	for (uint32_t i = 0; i < 10; i++)
+		world_carries(world);
+	rates_are(world, 0, 0, 0, 0);
+	world->bus_ns += second_ns - 1;
+	rates_are(world, 0, 0, 0, 0);
+	world->bus_ns++;
+	rates_are(world, 10, 600, 10, 600);
+	/* Looked at late: less per second. */
+	free(world_receives(world, (const uint8_t[60]){ 2, 0, 0, 0, 0, 1 }, 60, NULL));
+	world_carries(world);
+	rates_are(world, 10, 600, 10, 600);
+	world->bus_ns += second_ns / 2 * 5;
+	rates_are(world, 0, 48, 0, 24);
+	world->bus_ns += second_ns;
+	rates_are(world, 0, 0, 0, 0);
+	/* A card that goes does not look any more. */
+	world_destroy_card(world);
+	world->bus_ns += 10 * second_ns;
+	io_loop_turn(world->bus_loop, false);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -409,6 +452,7 @@ int main(void)
 		TEST(a_link_that_was_down_before_the_guest_came_is_known),
 		TEST(a_link_change_is_told_when_there_is_a_buffer),
 		TEST(a_link_change_right_before_the_end_is_harmless),
+		TEST(rates_are_those_of_the_last_second),
 	};
 
 	return cmocka_run_group_tests_name("netvsp life", tests, NULL, NULL);
