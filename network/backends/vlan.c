@@ -117,7 +117,7 @@ static int vlan_send(struct net_port *port, const struct net_frame *frame)
 {
 	struct vlan *vlan = (struct vlan *)port;
 	uint8_t head[NET_ETHERNET_BYTES + NET_VLAN_BYTES];
-	struct net_frame tagged = { .iov = vlan->iov, .offload = frame->offload };
+	struct net_frame tagged = *frame;
 	uint32_t used;
 
 	if (frame->iov_count > PIECES_MAX || !make_head(vlan, frame, head, &used)) {
@@ -132,6 +132,7 @@ static int vlan_send(struct net_port *port, const struct net_frame *frame)
 	if (used == NET_ETHERNET_BYTES)
 		move_offload(&tagged.offload, NET_VLAN_BYTES);
 	vlan->iov[0] = (struct iovec){ head, sizeof(head) };
+	tagged.iov = vlan->iov;
 	tagged.iov_count = 1 + slice(frame->iov, frame->iov_count, used, vlan->iov + 1);
 	return net_port_send(port->behind, &tagged);
 }
