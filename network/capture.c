@@ -9,6 +9,7 @@
  */
 #include "network/capture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #define VERSION 1u
 #define PLACES_BYTES 4096u
 #define MEMORY_BYTES (PLACES_BYTES + NET_CAPTURE_BYTES)
+#define FILL_BYTES (64u << 10)
 #define RECORD_ALIGN 8u
 
 /* At the memory's beginning. Each side writes its own cache line. */
@@ -92,7 +94,24 @@ static int map(int fd, struct mapping *out_mapping)
 	return 0;
 }
 
-/* Sealed, and all of it there: nothing that anybody does makes an access fail. */
+/*
+ * All of it is there, so that no access fails for want of memory. In steps: what io_uring has to tell
+ * interrupts a call, and whatever it had got by then is lost.
+ */
+static bool fill_with_memory(int fd)
+{
+	for (uint32_t at = 0; at < MEMORY_BYTES; at += FILL_BYTES) {
+		uint32_t left = MEMORY_BYTES - at;
+
+		while (fallocate(fd, 0, at, left < FILL_BYTES ? left : FILL_BYTES)) {
+			if (errno != EINTR)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Sealed: nobody makes it shorter. */
 static int make_memory(void)
 {
 	int fd = memfd_create("lis-capture", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -101,7 +120,7 @@ static int make_memory(void)
 		return -LIS_IO;
 	if (ftruncate(fd, MEMORY_BYTES) == 0 &&
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0 &&
-	    fallocate(fd, 0, 0, MEMORY_BYTES) == 0)
+	    fill_with_memory(fd))
 		return fd;
 	close(fd);
 	return -LIS_NOMEM;
