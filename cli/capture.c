@@ -21,7 +21,7 @@
 #include "cli/options.h"
 #include "network/capture.h"
 
-/* [policy] The VM does not wake us: how long records wait for us, and how far apart a live view's steps are. */
+/* [policy] The VM wakes nobody: so long records wait for us, and a live view's steps are so far apart. */
 #define LOOK_MS 10
 #define NS_PER_SECOND 1000000000u
 
@@ -54,7 +54,8 @@ static int parse(const struct command *command, int argc, char **argv, struct ca
 	opterr = 0;
 	while (!err && (option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
 		if (option == 'c')
-			err = options_parse_number("--count", optarg, 1, UINT32_MAX, &capture->count, error);
+			err = options_parse_number("--count", optarg, 1, UINT32_MAX, &capture->count,
+						   error);
 		else if (option == 's')
 			err = options_parse_number("--seconds", optarg, 1, 31536000, &capture->seconds,
 						   error);
@@ -73,7 +74,7 @@ static int parse(const struct command *command, int argc, char **argv, struct ca
 	if (capture->help)
 		return LIS_EXIT_OK;
 	if (optind != argc - 3)
-		return complain_usage(command, "a VM's name, a card as `lis status` shows it, and a file");
+		return complain_usage(command, "a VM's name, a card (`lis status` shows them), a file");
 	capture->name = argv[optind];
 	capture->card = argv[optind + 1];
 	capture->path = argv[optind + 2];

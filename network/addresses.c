@@ -123,7 +123,8 @@ void net_addresses_see(struct net_addresses *addresses, const uint8_t mac[NET_MA
 	size_t bytes = net_frame_copy(frame, 0, head, sizeof(head)), at = NET_ETHERNET_BYTES;
 	uint32_t type;
 
-	if (bytes < NET_ETHERNET_BYTES + NET_VLAN_BYTES || memcmp(head + NET_MAC_BYTES, mac, NET_MAC_BYTES))
+	if (bytes < NET_ETHERNET_BYTES + NET_VLAN_BYTES ||
+	    memcmp(head + NET_MAC_BYTES, mac, NET_MAC_BYTES))
 		return;
 	type = get_be16(head + at - 2);
 	if (type == ETHERTYPE_VLAN) {

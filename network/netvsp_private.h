@@ -2,7 +2,8 @@
 /*
  * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
  * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
- * questions about the card, netvsp_capture.c those who listen, netvsp_rates.c how fast it all goes. Nobody else includes this. All of it runs on the card's loop.
+ * questions about the card, netvsp_capture.c those who listen, netvsp_rates.c how fast it all goes.
+ * Nobody else includes this. All of it runs on the card's loop, where nothing else is said.
  */
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
 #define OPENLIS_NETWORK_NETVSP_PRIVATE_H

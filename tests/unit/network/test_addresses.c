@@ -80,7 +80,8 @@ static uint8_t *head(uint8_t *frame, const uint8_t *from, bool tagged, uint32_t 
 }
 
 /* @cut: so many bytes less. */
-static void arp(const uint8_t *from, const uint8_t *hardware, const char *sender, bool tagged, uint32_t cut)
+static void arp(const uint8_t *from, const uint8_t *hardware, const char *sender, bool tagged,
+		uint32_t cut)
 {
 	uint8_t frame[200], *at = head(frame, from, tagged, 0x0806);
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* A capture's memory: what goes in comes out, what does not fit is counted, and no lie of either end harms the other. */
+/*
+ * A capture's memory: what goes in comes out, what does not fit is counted, and no lie of either end
+ * harms the other.
+ */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
