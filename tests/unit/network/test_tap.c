@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "network/backends/tap_private.h"
+#include "network/backends/vlan.h"
 #include "tests/unit/network/port_world.h"
 #include "tests/unit/network/slow_frame.h"
 
@@ -480,6 +481,50 @@ static void the_kernel_cuts_large_frames_for_who_cannot(void **state)
 	end_bridged(&bridged);
 }
 
+/* An access port of VLAN 5 here, all VLANs there, and the kernel's bridge between them. */
+static void a_vlan_passes_the_kernel_with_its_offloads(void **state)
+{
+	static uint8_t tagged[SLOW_FRAME_BYTES_MAX];
+	struct bridged bridged;
+	struct net_port *vlan;
+
+	if (!begin_bridged(&bridged))
+		skip();
+	user_stop(&bridged.a.user);
+	assert_int_equal(vlan_create(bridged.a.port, 5, &vlan, NULL), 0);
+	bridged.a.port = vlan;
+	user_start(&bridged.a.user, vlan, loop);
+	net_port_set_receive(vlan, vlan->can_receive);
+	net_port_set_receive(bridged.b.port, vlan->can_receive);
+	for (int kind = 0; kind < 4; kind++) {
+		struct slow_plan plan = { .ipv6 = kind & 1, .payload_bytes = kind & 2 ? 50000 : 900,
+					  .seed = 6, .tcp_flags = 0x10 };
+		struct net_offload offload, moved;
+		uint32_t bytes = make_flow(&plan, kind & 2 ? 1400 : 0, &offload);
+
+		moved = offload;
+		moved.checksum_start += 4;
+		moved.header_bytes += kind & 2 ? 4 : 0;
+		memcpy(tagged, frame, 12);
+		memcpy(tagged + 12, (const uint8_t[]){ 0x81, 0, 0, 5 }, 4);
+		memcpy(tagged + 16, frame + 12, bytes - 12);
+		assert_int_equal(user_send(&bridged.a.user, frame, bytes, 999, &offload), 0);
+		port_gets(&bridged.b.user);
+		assert_int_equal(bridged.b.user.bytes, bytes + 4);
+		assert_memory_equal(bridged.b.user.memory, tagged, bytes + 4);
+		assert_memory_equal(&bridged.b.user.offload, &moved, sizeof(moved));
+		/* Without its tag it does not reach the port, with it it does. */
+		assert_int_equal(user_send(&bridged.b.user, frame, bytes, 999, &offload), 0);
+		assert_int_equal(user_send(&bridged.b.user, tagged, bytes + 4, 999, &moved), 0);
+		port_gets(&bridged.a.user);
+		assert_int_equal(bridged.a.user.bytes, bytes);
+		assert_memory_equal(bridged.a.user.memory, frame, bytes);
+		assert_memory_equal(&bridged.a.user.offload, &offload, sizeof(offload));
+		assert_int_equal(user_drain(&bridged.a.user), 0);
+	}
+	end_bridged(&bridged);
+}
+
 static void a_large_frame_that_came_too_late_is_dropped(void **state)
 {
 	struct slow_plan plan = { .payload_bytes = 5000 };
@@ -869,6 +914,7 @@ int main(void)
 		cmocka_unit_test(the_kernel_leaves_a_checksum_to_who_can),
 		cmocka_unit_test(a_large_segment_reaches_the_kernel_whole),
 		cmocka_unit_test(the_kernel_cuts_large_frames_for_who_cannot),
+		cmocka_unit_test(a_vlan_passes_the_kernel_with_its_offloads),
 		cmocka_unit_test(a_large_frame_that_came_too_late_is_dropped),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
 		cmocka_unit_test(the_link_is_up_while_the_interface_is),
