@@ -5,10 +5,12 @@
  * so that all wait for each other again and again. Nobody is woken by luck: whoever sleeps when it should
  * not sleeps for good, and the test ends. Meant for TSan, too.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include "network/capture.h"
 #include "tests/loopback/netvsp_world.h"
 
 #define FRAMES 30000u
@@ -227,11 +229,96 @@ static void a_card_goes_under_load(void **state)
 	}
 }
 
+/* ---- captures ---- */
+
+struct begun {
+	struct world *world;
+	struct net_capture_reader *reader;
+	int fds[NETVSP_CAPTURE_FDS], err;
+};
+
+static void begin_capture(void *arg)
+{
+	struct begun *begun = arg;
+
+	begun->err = netvsp_capture(begun->world->netvsp, NET_FRAME_BYTES_MAX, begun->fds);
+}
+
+static void listen_to(struct world *world, struct begun *begun)
+{
+	begun->world = world;
+	/* Those that left are not quite gone yet. */
+	for (uint32_t tries = 0; tries < 10000; tries++) {
+		io_loop_call_wait(world->bus_loop, begin_capture, begun);
+		if (begun->err != -LIS_FULL)
+			break;
+		usleep(500);
+	}
+	assert_int_equal(begun->err, 0);
+	assert_int_equal(net_capture_reader_open(begun->fds[0], &begun->reader), 0);
+}
+
+static void hear(struct begun *begun, uint32_t frames)
+{
+	for (uint32_t idle = 0; frames && idle < 20000;) {
+		struct net_capture_record record;
+		const uint8_t *data;
+		int err = net_capture_next(begun->reader, &record, &data);
+
+		if (err == -LIS_EMPTY) {
+			usleep(500);
+			idle++;
+			continue;
+		}
+		assert_int_equal(err, 0);
+		assert_null(net_test_check(data, record.bytes));
+		frames--;
+	}
+	assert_int_equal(frames, 0);
+}
+
+static void leave(struct begun *begun)
+{
+	close(begun->fds[1]);
+	net_capture_reader_close(begun->reader);
+}
+
+static void captures_come_and_go_under_load(void **state)
+{
+	const struct world_config config = { .ring_pages = 3, .receive_pages = 8, .channels_max = 3 };
+	struct traffic traffic = { .go_on = true };
+	struct begun some[4], last;
+	struct pollfd pollfd;
+	uint32_t seed = 1;
+	pthread_t thread;
+
+	begin(state, &traffic, &config);
+	assert_int_equal(pthread_create(&thread, NULL, run_guest, &traffic), 0);
+	for (uint32_t i = 0; i < 40; i++) {
+		struct net_address found[NET_ADDRESSES_MAX];
+
+		if (i >= ARRAY_SIZE(some))
+			leave(&some[i % ARRAY_SIZE(some)]);
+		listen_to(traffic.world, &some[i % ARRAY_SIZE(some)]);
+		hear(&some[world_random(&seed) % (i < 3 ? i + 1 : 4)], i);
+		assert_true(netvsp_addresses(traffic.world->netvsp, found) <= NET_ADDRESSES_MAX);
+	}
+	/* One leaves, one stays, and the card goes. */
+	listen_to(traffic.world, &last);
+	for (uint32_t i = 0; i < ARRAY_SIZE(some); i++)
+		leave(&some[i]);
+	end(state, &traffic, &thread);
+	pollfd = (struct pollfd){ .fd = last.fds[1], .events = POLLIN };
+	assert_int_equal(poll(&pollfd, 1, 20000), 1);
+	leave(&last);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whoever_waits_is_woken),
 		cmocka_unit_test(a_card_goes_under_load),
+		cmocka_unit_test(captures_come_and_go_under_load),
 	};
 
 	return cmocka_run_group_tests_name("netvsp threads", tests, NULL, NULL);
