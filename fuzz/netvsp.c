@@ -676,6 +676,8 @@ static void check_subs(void)
 	if (!bus_is_open(0) || !gpadls[0].refs || sub_count < 3 || guessed_any)
 		return;
 	fuzz_port_fails(0, 0);
+	/* With the cable out nothing comes. */
+	netvsp_set_link(netvsp, true);
 	give_all_back();
 	guest_asks(&none, 0, RNDIS_INITIALIZE, 0, NULL, 0, 0);
 	guest_asks(&none, 0, RNDIS_SET, OID_GEN_CURRENT_PACKET_FILTER, &filter, sizeof(filter), 0);
