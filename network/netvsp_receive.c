@@ -131,9 +131,11 @@ void netvsp_receive_stop(struct netvsp *netvsp)
 {
 	if (netvsp->subs.count)
 		netvsp->receive_generation++;
-	/* A link change may have been among what waits: it is told again with the next buffer. */
-	if (netvsp->waiting || control_in_batch(netvsp->channels[0]))
+	/* A change of the link may have been among what waits: it is told again with the next buffer. */
+	if (netvsp->waiting || control_in_batch(netvsp->channels[0])) {
 		netvsp->told_link_up = !netvsp_link_up(netvsp);
+		netvsp->told_bits_per_second = 0;
+	}
 	free(netvsp->subs.next);
 	free(netvsp->subs.owner);
 	memset(&netvsp->subs, 0, sizeof(netvsp->subs));

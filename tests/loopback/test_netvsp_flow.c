@@ -583,6 +583,7 @@ static void a_link_change_that_went_with_the_buffer_is_told_in_the_next(void **s
 		}
 		netvsp_guest_drop(guest);
 		memory_port_set_link(&world->port, round % 2);
+		netvsp_set_speed(world->netvsp, 100 * (round + 1));
 		world_settle(world);
 		assert_int_equal(last_indication(world), 0);
 		assert_int_equal(netvsp_guest_revoke(guest, true), 0);
@@ -592,6 +593,8 @@ static void a_link_change_that_went_with_the_buffer_is_told_in_the_next(void **s
 		assert_int_equal(netvsp_guest_share(guest, &guest->receive, 0, guest->receive.bytes), 0);
 		assert_int_equal(netvsp_guest_give_receive(guest, guest->receive.gpadl_id), 0);
 		world_settle(world);
+		assert_int_equal(netvsp_guest_take_indication(guest), RNDIS_STATUS_LINK_SPEED_CHANGE);
+		assert_int_equal(guest->indicated, round + 1);
 		assert_int_equal(last_indication(world), round % 2 ? RNDIS_STATUS_MEDIA_CONNECT :
 							     RNDIS_STATUS_MEDIA_DISCONNECT);
 	}
