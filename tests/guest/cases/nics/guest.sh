@@ -39,7 +39,7 @@ unload() {
 	killall nc
 } 2>/dev/null
 
-dd if=/dev/urandom of=/data bs=64k count=8 2>/dev/null
+dd if=/dev/urandom of=/data bs=64k count=4 2>/dev/null
 sum_up=$(md5sum </data)
 sum_up=${sum_up%% *}
 wait_for 30 test -e /sys/class/net/eth0
