@@ -39,7 +39,8 @@ int options_parse_drive(const char *text, struct vm_drive *out_drive, char *erro
 
 /**
  * options_parse_nic() - "user|tap:NAME|switch:NAME[,channels=N]" with what options_parse_nic_change()
- * knows, for tap "[,queues=N]", and for user "[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]..." and "[,restrict]".
+ * knows, for tap "[,queues=N]", and for user "[,restrict]" and
+ * "[,hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]...".
  * @text: as written
  * @out_nic: filled on success only; target is allocated
  * @error: OPTIONS_ERROR_BYTES

@@ -330,8 +330,8 @@ void cli_vm_nic_add(struct vm *vm, const struct vm_nic *nic, struct control_requ
 	int err;
 
 	if (!card) {
-		control_reply_error(request, -LIS_FULL, "there are %u network cards, and no room for more",
-				    VM_NICS_MAX);
+		control_reply_error(request, -LIS_FULL,
+				    "there are %u network cards, and no room for more", VM_NICS_MAX);
 		return;
 	}
 	err = card_open(card, nic, error);
@@ -360,8 +360,8 @@ static struct vm_card *find_card(struct vm *vm, const char *name, struct control
 				    card->comes_back ? "changed" : "removed");
 		return NULL;
 	}
-	control_reply_error(request, -LIS_NOTFOUND, "there is no network card '%.32s' (lis status shows them)",
-			    name);
+	control_reply_error(request, -LIS_NOTFOUND,
+			    "there is no network card '%.32s' (lis status shows them)", name);
 	return NULL;
 }
 

@@ -52,7 +52,7 @@ struct vm_card {
 	struct vm *vm;
 	enum vm_card_state state;
 	char name[8];
-	struct vm_nic nic;        /* as it is by now, with its address; without what it was connected by */
+	struct vm_nic nic;        /* as it is by now, with its address; without its target */
 	struct guid instance_id;  /* stays, also when the address is another */
 	struct net_port *port;
 	struct netvsp *netvsp;
