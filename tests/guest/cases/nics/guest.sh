@@ -81,4 +81,5 @@ say gone
 first_card_works 'at the end'
 transfer 10.0.3.1 last
 dmesg | grep -E 'cut here|BUG:|Call Trace|nvsp_rndis_pkt_complete error' && fail 'the kernel complains'
-exit 0
+say nics ok
+read -r _ # until the host has seen enough

@@ -57,8 +57,10 @@ expect vm '@@changed 1400' 60
 nic remove nic1
 expect vm '@@gone' 60
 [[ $(json vm '[.nics[].name] | join(" ")') = nic0 ]] || fail 'status shows a card that is gone'
+expect vm '@@nics ok' 60
 for ((i = 1; i <= rounds; i++)); do
 	grep -aq "@@down $i ${sum%% *}" "$work/vm.console" || fail "the guest got something else, round $i"
 done
 grep -aq "@@down last ${sum%% *}" "$work/vm.console" || fail 'the first card does not work any more'
+say vm done
 vm_end vm 0
