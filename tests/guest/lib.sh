@@ -6,6 +6,12 @@
 #   drivers     "ours" or "stock", which the guest has
 # A VM's console is in $work/NAME.console; what `say` writes, its script reads from standard input.
 
+# pause SECONDS: without a process, which is dear under emulation. Nothing ever comes out of that pipe.
+exec {never}<> <(:)
+pause() {
+	read -r -t "$1" <&"$never" || true
+}
+
 # Any failure ends the test: its reason is the last line of output.
 fail() {
 	echo "failed: $*"
@@ -20,10 +26,13 @@ vm_start() {
 	mkfifo "$work/$name.in"
 	# Opened for reading and writing, so that neither side waits for the other.
 	exec {vm_stdin}<>"$work/$name.in"
+	: >"$work/$name.console"
 	"$lis" run "$name" --kernel "$guest/${image:-vmlinux}" --initrd "$guest/initrd" --cpus "$cpus" \
 		--append "console=ttyS0 panic=-1 quiet $(<"$guest/append") script.CASE=$script script.DRIVERS=$drivers ${append:-}" "$@" \
 		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
 	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"
+	exec {vm_console}<"$work/$name.console"
+	eval "vm_console_$name=$vm_console"
 }
 
 # say NAME TEXT: a line for the guest's script.
@@ -32,20 +41,25 @@ say() {
 	printf '%s\n' "$2" >&"${!fd}"
 }
 
-# expect NAME PATTERN [SECONDS]: wait until the console shows PATTERN (grep -E), once more than before.
-declare -A seen_lines
+# expect NAME PATTERN [SECONDS]: wait until a line of the console has PATTERN (grep -E), from the line on behind
+# the last one that was expected; it is in $expected then.
 expect() {
-	local name=$1 pattern=$2 seconds=${3:-120} pid=vm_pid_$1 from=${seen_lines[$1]:-1} line
-	local end=$((SECONDS + seconds)) running=1
+	local name=$1 pattern=$2 seconds=${3:-120} pid=vm_pid_$1 fd=vm_console_$1 part running=1
+	local end=$((SECONDS + seconds))
+	expected=''
 	while :; do
-		kill -0 "${!pid}" 2>/dev/null || running=
-		line=$(tail -n +"$from" "$work/$name.console" | grep -anE -m1 -- "$pattern" | cut -d: -f1)
-		[[ -z $line ]] || break
-		[[ -n $running ]] || fail "$name ended before its console showed: $pattern"
+		if IFS= read -r part <&"${!fd}"; then
+			expected+=${part%$'\r'}
+			[[ ! $expected =~ $pattern ]] || return 0
+			expected=''
+			continue
+		fi
+		expected+=$part
+		[[ -n $running ]] || fail "$name ended before its console showed: $pattern $(failure_of "$name")"
 		((SECONDS < end)) || fail "$name: $seconds s without: $pattern"
-		sleep 0.2
+		kill -0 "${!pid}" 2>/dev/null || running=
+		pause 0.1
 	done
-	seen_lines[$name]=$((from + line))
 }
 
 # vm_end NAME [STATUS]: wait for `lis run` to end with STATUS (0), with the guest's script at 0 if it
@@ -55,9 +69,16 @@ vm_end() {
 	timeout_kill "${!pid}" "${vm_end_seconds:-150}"
 	wait "${!pid}" || status=$?
 	eval "exec ${!fd}>&-"
+	fd=vm_console_$1
+	eval "exec ${!fd}<&-"
 	[[ $status = "$want" ]] || fail "$1: lis run ended with $status instead of $want: $(tail -n1 "$work/$1.log")"
 	said=$(tr -d '\r' <"$work/$1.console" | sed -n 's/^.*@@exit \([0-9]*\)@@.*$/\1/p' | tail -n1)
-	[[ -z $said || $said = 0 ]] || fail "$1: $(tr -d '\r' <"$work/$1.console" | grep -a '^failed:' | tail -n1) (the guest's script ended with $said)"
+	[[ -z $said || $said = 0 ]] || fail "$1: $(failure_of "$1") (the guest's script ended with $said)"
+}
+
+# What the guest's script has complained of.
+failure_of() {
+	tr -d '\r' <"$work/$1.console" | grep -a '^failed:' | tail -n1
 }
 
 # Kill PID after SECONDS unless it ends before.
@@ -65,7 +86,25 @@ timeout_kill() {
 	local end=$((SECONDS + $2))
 	while kill -0 "$1" 2>/dev/null; do
 		((SECONDS < end)) || { kill -9 "$1"; echo "killed after $2 s"; }
-		sleep 0.2
+		pause 0.2
+	done
+}
+
+# serve NAME SECONDS: do what the guest's script asks for by `on_host`, until it says "end".
+serve() {
+	local end=$((SECONDS + $2)) line
+	while :; do
+		expect "$1" '@@(host .*|end)' $((end - SECONDS))
+		case $expected in
+		*@@end) return ;;
+		esac
+		line=${expected#*@@host }
+		# shellcheck disable=SC2086 # a command and its words
+		if $line >"$work/answer" 2>&1; then
+			say "$1" ok
+		else
+			say "$1" "$(tail -n1 "$work/answer") (failed)"
+		fi
 	done
 }
 
@@ -80,7 +119,7 @@ wait_for() {
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || fail "waited in vain for: $*"
-		sleep 0.3
+		pause 0.3
 	done
 }
 

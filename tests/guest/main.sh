@@ -12,6 +12,13 @@ say() {
 	echo "@@$*"
 }
 
+# on_host: have the host `serve` a command.
+on_host() {
+	say "host $*"
+	read -r answer
+	[ "$answer" = ok ] || fail "on the host, $*: $answer"
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for() {
 	left=$(($1 * 5))
