@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#include "network/backends/backend.h"
 
 #define ETHERTYPE_IPV4 0x0800u
 #define ETHERTYPE_ARP 0x0806u

@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "network/backends/backend.h"
 #include "network/offload.h"
 
 #define MAGIC 0x4c495343u

@@ -548,7 +548,6 @@ static int read_frame(struct netvsp *netvsp, struct arrival *arrival, uint32_t c
 {
 	uint32_t data_bytes = sub_data_bytes(netvsp), used, iov_count;
 	uint32_t first = netvsp->long_frames_due ? count : 1;
-	const uint8_t *rest = netvsp->long_frame;
 	int err;
 
 	arrival_take(netvsp, arrival, first);
@@ -561,13 +560,9 @@ static int read_frame(struct netvsp *netvsp, struct arrival *arrival, uint32_t c
 		return err;
 	used = (arrival->bytes + data_bytes - 1) / data_bytes;
 	arrival_take(netvsp, arrival, used);
-	for (uint32_t i = first; i < used; i++, rest += data_bytes) {
-		uint32_t left = arrival->bytes - i * data_bytes;
-
-		write_buffer(netvsp,
-			     (uint64_t)arrival->subs[i] * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES, rest,
-			     left < data_bytes ? left : data_bytes);
-	}
+	if (used > first)
+		net_iov_write(arrival->iov, arrival->iov_count, first * data_bytes, netvsp->long_frame,
+			      arrival->bytes - first * data_bytes);
 	arrival_trim(netvsp, arrival, used);
 	if (used > 1)
 		netvsp->long_frames_due = LONG_FRAMES_DUE;

@@ -17,6 +17,7 @@
 #define OPENLIS_NETWORK_PORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -186,5 +187,16 @@ static inline void net_port_destroy(struct net_port *port)
 	if (port)
 		port->ops->destroy(port);
 }
+
+/**
+ * net_frame_copy() - Copy a part of a frame.
+ *
+ * Return: how much of it there was.
+ */
+size_t net_frame_copy(const struct net_frame *frame, size_t offset, void *to, size_t bytes);
+
+/** net_iov_write() - Copy into pieces of memory from @offset on; they have room for all of it. */
+void net_iov_write(const struct iovec *iov, size_t iov_count, size_t offset, const void *from,
+		   size_t bytes);
 
 #endif

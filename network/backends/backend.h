@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What the back ends of network ports share: the line for the user when one cannot be had, and
- * copies to and from pieces of memory.
+ * What the back ends of network ports share: the line for the user when one cannot be had.
  */
 #ifndef OPENLIS_NETWORK_BACKENDS_BACKEND_H
 #define OPENLIS_NETWORK_BACKENDS_BACKEND_H
@@ -27,17 +26,6 @@ int net_port_error(char *error, int code, const char *format, ...)
 
 /** net_port_errno() - net_port_error() with the errno's own words behind it. Return: its code. */
 int net_port_errno(char *error, int posix, const char *what);
-
-/**
- * net_frame_copy() - Copy a part of a frame.
- *
- * Return: how much of it there was.
- */
-size_t net_frame_copy(const struct net_frame *frame, size_t offset, void *to, size_t bytes);
-
-/** net_iov_write() - Copy into pieces of memory from @offset on; they have room for all of it. */
-void net_iov_write(const struct iovec *iov, size_t iov_count, size_t offset, const void *from,
-		   size_t bytes);
 
 /** net_count_drop() - One more; on the port's loop. */
 static inline void net_count_drop(_Atomic uint64_t *counter)

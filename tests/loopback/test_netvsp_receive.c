@@ -511,6 +511,34 @@ static void coalesced_frames_have_as_many_pieces_as_they_need(void **state)
 }
 
 /* A guest with few sub-allocations gets its frames all the same. */
+/* Whether a long frame is expected or not, and whatever pages its pieces lie on. */
+static void coalesced_frames_come_in_jumbo_pieces(void **state)
+{
+	static uint8_t plain[FRAME_ROOM];
+	const struct world_config config = { .can_receive = NET_CAN_ALL, .mtu_bytes = 9014,
+					     .capabilities = NVSP_CAPABILITY_RSC };
+	struct world *world = world_again(state, &config);
+	uint32_t plain_bytes;
+
+	world_ready(world, FILTER_ALL);
+	switch_coalescing_on(world);
+	for (uint32_t bytes = 2000; bytes < 65400; bytes += 2997) {
+		struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_TCP,
+						.payload_bytes = bytes, .seed = bytes };
+		struct netvsp_guest_frame *came;
+		uint8_t data[60] = { 2, 0, 0, 0, 0, 1 };
+
+		for (int again = 0; again < 2; again++) {
+			came = receive_coalesced(world, &frame, plain, &plain_bytes);
+			assert_int_equal(came->bytes, plain_bytes);
+			assert_memory_equal(came->data, plain, plain_bytes);
+			free(came);
+		}
+		for (uint32_t i = 0; i < 70; i++)
+			free(world_receives(world, data, sizeof(data), NULL));
+	}
+}
+
 static void a_small_buffer_and_coalescing_still_carry_frames(void **state)
 {
 	const struct world_config config = { .can_receive = NET_CAN_ALL, .mtu_bytes = 1514,
@@ -568,6 +596,7 @@ int main(void)
 		TEST(rss_that_is_switched_off_says_nothing),
 		TEST(coalesced_frames_come_in_pieces),
 		TEST(coalesced_frames_have_as_many_pieces_as_they_need),
+		TEST(coalesced_frames_come_in_jumbo_pieces),
 		TEST(a_small_buffer_and_coalescing_still_carry_frames),
 		TEST(a_buffer_that_shrinks_under_coalescing_still_carries_frames),
 	};
