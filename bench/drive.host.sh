@@ -7,6 +7,7 @@
 # (geometric) of the rounds' ratios.
 # usage: drive.host.sh GUEST-FOLDER LIS
 set -u
+. "$(dirname "$(readlink -f "$0")")/figures.sh"
 guest=$1 lis=$2
 rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-2} cpus=${CPUS:-1}
 work=$(mktemp -d)
@@ -66,12 +67,6 @@ for ((round = 0; round < rounds; round++)); do
 done
 [[ -z ${EACH_ROUND:-} ]] || cat "$work/figures" >&2
 
-median() {
-	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
-}
-mean_ratio() {
-	awk '$1 > 0 && $2 > 0 { sum += log($1 / $2); n++ } END { print n ? exp(sum / n) : 0 }'
-}
 values() { # WHO NAME FIELD
 	awk -v who="$1" -v name="$2" -v field="$3" '$1 == who && $2 == name { print $field }' "$work/figures"
 }

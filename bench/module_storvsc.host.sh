@@ -6,6 +6,7 @@
 # drifts does not tell in it. Where a round differs from the next by half, many rounds are needed.
 # usage: module_storvsc.host.sh GUEST-FOLDER LIS
 set -u
+. "$(dirname "$(readlink -f "$0")")/figures.sh"
 guest=$1 lis=$2
 work=$(mktemp -d)
 export LIS_RUNTIME_DIR=$work
@@ -25,12 +26,6 @@ timeout 2900 "$lis" run bench --kernel "$guest/vmlinux" --initrd "$guest/initrd"
 tr -d '\r' <"$work/console" | sed -n 's/^.*@@fig //p' >"$work/figures"
 [[ -z ${EACH_ROUND:-} ]] || cat "$work/figures" >&2
 
-median() {
-	sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
-}
-mean_ratio() {
-	awk '$1 > 0 && $2 > 0 { sum += log($1 / $2); n++ } END { print n ? exp(sum / n) : 0 }'
-}
 values() { # WHO NAME FIELD
 	awk -v who="$1" -v name="$2" -v field="$3" '$2 == who && $3 == name { print $field }' "$work/figures"
 }

@@ -7,6 +7,7 @@
 # about; values are medians of ROUNDS (5), the ratio is the mean (geometric) of the rounds' ratios.
 # usage: nic.host.sh GUEST-FOLDER GUEST-FOLDER-WITH-OUR-DRIVERS LIS
 set -u
+. "$(dirname "$(readlink -f "$0")")/figures.sh"
 guest=$1 guest_ours=$2 lis=$3
 rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-4} cpus=${CPUS:-1}
 work=$(mktemp -d)
@@ -97,12 +98,6 @@ for ((round = 0; round < rounds; round++)); do
 	done
 done
 
-median() {
-	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
-}
-mean_ratio() {
-	awk '$1 > 0 && $2 > 0 { sum += log($1 / $2); n++ } END { print n ? exp(sum / n) : 0 }'
-}
 values() { # WHO NAME
 	awk -v who="$1" -v name="$2" '$1 == who && $2 == name { print $4 }' "$work/figures"
 }
