@@ -265,7 +265,7 @@ struct world {
 	struct netvsc netvsc;
 	struct netvsc_channel channel;
 	uint64_t head_pfns[HEAD_PAGES];
-	struct gpa receive_gpa, send_gpa, frame_gpa;
+	struct gpa frame_gpa;
 	uint8_t *frame;
 	struct netvsc_request requests[DEPTH], *free;
 	uint64_t received, ended;
@@ -454,12 +454,11 @@ static void destroy(void *arg)
 
 static void end(struct world *w)
 {
-	struct netvsc_request *left;
-
 	netvsc_channel_stop(&w->channel);
 	must("close", mini_close(&w->mini));
-	left = netvsc_channel_close(&w->channel);
-	(void)left;
+	/* The requests are in @w, ended or not. */
+	if (netvsc_channel_close(&w->channel))
+		w->free = NULL;
 	netvsc_fini(&w->netvsc);
 	io_loop_call_wait(w->loop, destroy, w);
 	while (!atomic_load(&w->called))

@@ -6,9 +6,8 @@
  * each; what the frame did not need goes back. A long frame (receive coalescing) spreads over many, each
  * an RNDIS message of its own in the same packet. To take so many for each short frame would cost more than
  * all else: unless there was a long one lately, what is too long for one is read into a buffer of our own
- * and copied. Frames gather in a batch for each channel and leave as
- * one packet. Where the guest's ring has no room the batch waits, and no further frame is read: they wait
- * in the port.
+ * and copied. Frames gather in a batch for each channel and leave as one packet. Where the guest's ring has
+ * no room the batch waits, and no further frame is read: they wait in the port.
  *
  * The buffer is the guest's memory: what decides anything is copied out of it first, once.
  */
