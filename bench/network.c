@@ -18,26 +18,23 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench/pair.h"
 #include "io/error.h"
 #include "network/netvsc.h"
 #include "network/netvsp.h"
 #include "network/offload.h"
-#include "tests/loopback/mini_guest.h"
 
 #define RUNS 5
 #define RUN_MS 700
 #define WARM_UP_MS 150
-#define RING_PAGES 33u /* 128 KiB of data, as Linux has */
 #define RECEIVE_PAGES 4096u
 #define SEND_PAGES 256u
 #define DEPTH 128u
@@ -60,42 +57,6 @@ static const struct bench_case cases[] = {
 	{ "to_guest_1500", false, 1514, "Gbit/s" },
 	{ "to_guest_64k", false, 54 + 42 * SEGMENT_BYTES, "Gbit/s" },
 };
-
-static uint64_t clock_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void must(const char *what, int err)
-{
-	if (!err)
-		return;
-	fprintf(stderr, "network: %s: %s\n", what, lis_error_text(err));
-	exit(1);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		fprintf(stderr, "network: cannot pin to CPU %d, figures will vary\n", cpu);
-}
-
-static void unpin(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	CPU_SET(1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
 
 static bool is_long(uint32_t bytes)
 {
@@ -250,17 +211,11 @@ static const struct net_port_ops copy_ops = {
 /* ---- both ends ---- */
 
 struct world {
+	struct bench_pair pair; /* first: it is how the world is found from it */
 	const struct bench_case *bench;
-	struct io_loop *loop;
-	struct partition *partition;
-	struct vmbus_host *bus;
 	struct netvsp *netvsp;
 	struct copy_port port;
-	struct io_call call;
-	atomic_bool called;
-	uint64_t host_cpu_ns;
 
-	struct mini_guest guest;
 	struct mini_channel mini;
 	struct netvsc netvsc;
 	struct netvsc_channel channel;
@@ -274,32 +229,15 @@ struct world {
 
 static const uint8_t mac[NET_MAC_BYTES] = { 0x02, 0, 0, 0, 0, 0x0b };
 
-static void on_call(struct io_call *call)
-{
-	struct world *w = (struct world *)((char *)call - offsetof(struct world, call));
-
-	atomic_store(&w->called, true);
-}
-
-static void pin_host(void *arg)
-{
-	pin(1);
-}
-
-static void read_cpu(void *arg)
-{
-	((struct world *)arg)->host_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
 static void offer(void *arg)
 {
 	struct world *w = arg;
 	struct netvsp_config config = { .name = "nic0", .instance_id = netvsp_instance_id(mac),
-					.channels_max = 1, .bus_loop = w->loop, .loop = w->loop,
+					.channels_max = 1, .bus_loop = w->pair.loop, .loop = w->pair.loop,
 					.port = &w->port.base };
 
 	memcpy(config.mac, mac, sizeof(mac));
-	must("card", netvsp_create(w->bus, &config, &w->netvsp));
+	bench_must("card", netvsp_create(w->pair.bus, &config, &w->netvsp));
 }
 
 static void *guest_alloc(void *port, size_t bytes)
@@ -314,9 +252,9 @@ static void guest_release(void *port, void *memory)
 
 static void *pages(struct world *w, uint32_t count, struct gpa *out_gpa)
 {
-	void *memory = loopback_guest_alloc_pages(w->guest.lo, count, false, out_gpa);
+	void *memory = loopback_guest_alloc_pages(w->pair.guest.lo, count, false, out_gpa);
 
-	must("memory", memory ? 0 : -LIS_NOMEM);
+	bench_must("memory", memory ? 0 : -LIS_NOMEM);
 	return memory;
 }
 
@@ -335,7 +273,7 @@ static void take(struct world *w)
 
 	while (budget-- && netvsc_channel_next(&w->channel, &frame))
 		w->received++;
-	events = netvsc_channel_settle(&w->channel, clock_ns(CLOCK_MONOTONIC));
+	events = netvsc_channel_settle(&w->channel, bench_now_ns());
 	signal_if(w, events & NETVSC_EVENT_SIGNAL);
 	w->events |= events;
 	ended = netvsc_take_ended(&w->channel);
@@ -351,13 +289,13 @@ static void take(struct world *w)
 
 static void await(struct world *w, const char *what, uint32_t event)
 {
-	uint64_t end_ns = clock_ns(CLOCK_MONOTONIC) + 5000000000ull;
+	uint64_t end_ns = bench_now_ns() + 5000000000ull;
 
 	signal_if(w, netvsc_channel_flush(&w->channel));
 	while (!(w->events & event)) {
 		take(w);
-		if (clock_ns(CLOCK_MONOTONIC) > end_ns)
-			must(what, -LIS_TIMEOUT);
+		if (bench_now_ns() > end_ns)
+			bench_must(what, -LIS_TIMEOUT);
 	}
 	w->events &= ~event;
 }
@@ -368,7 +306,7 @@ static struct netvsc_buffer share(struct world *w, uint32_t count)
 	struct gpa gpa;
 
 	buffer.memory = pages(w, count, &gpa);
-	must("buffer", mini_gpadl(&w->guest, w->mini.offer.channel_id, gpa, count, &buffer.gpadl_id));
+	bench_must("buffer", mini_gpadl(&w->pair.guest, w->mini.offer.channel_id, gpa, count, &buffer.gpadl_id));
 	return buffer;
 }
 
@@ -381,11 +319,11 @@ static void open_channel(struct world *w)
 	};
 	struct gpa gpa;
 
-	must("open", mini_open(&w->guest, mini_find_offer(&w->guest, &id, 0), RING_PAGES, &w->mini));
+	bench_must("open", mini_open(&w->pair.guest, mini_find_offer(&w->pair.guest, &id, 0), BENCH_RING_PAGES, &w->mini));
 	config.heads = pages(w, HEAD_PAGES, &gpa);
 	for (uint32_t i = 0; i < HEAD_PAGES; i++)
 		w->head_pfns[i] = (gpa.value >> HV_PAGE_SHIFT) + i;
-	must("channel", netvsc_channel_open(&w->netvsc, &w->channel, &config));
+	bench_must("channel", netvsc_channel_open(&w->netvsc, &w->channel, &config));
 	/* The guest is awake all the time. */
 	netvsc_channel_mask(&w->channel);
 }
@@ -397,20 +335,18 @@ static void set_up(struct world *w)
 	struct netvsc_buffer receive, send;
 	struct gpa gpa;
 
-	must("guest", loopback_guest_attach(w->partition, &w->guest.lo));
-	must("contact", mini_connect(&w->guest, VMBUS_VERSION_IRON));
-	must("offers", mini_request_offers(&w->guest));
+	bench_pair_connect(&w->pair);
 	config.control_page = pages(w, 1, &gpa);
 	config.control_pfn = gpa.value >> HV_PAGE_SHIFT;
-	must("driver", netvsc_init(&w->netvsc, &config));
+	bench_must("driver", netvsc_init(&w->netvsc, &config));
 	open_channel(w);
 	receive = share(w, RECEIVE_PAGES);
 	send = share(w, SEND_PAGES);
-	must("set-up", netvsc_start(&w->netvsc, 0));
+	bench_must("set-up", netvsc_start(&w->netvsc, 0));
 	await(w, "version", NETVSC_EVENT_BUFFERS);
-	must("buffers", netvsc_set_buffers(&w->netvsc, &receive, &send, 0));
+	bench_must("buffers", netvsc_set_buffers(&w->netvsc, &receive, &send, 0));
 	await(w, "set-up", NETVSC_EVENT_READY);
-	must("filter", netvsc_set_filter(&w->netvsc, NDIS_FILTER_PROMISCUOUS, 0));
+	bench_must("filter", netvsc_set_filter(&w->netvsc, NDIS_FILTER_PROMISCUOUS, 0));
 	await(w, "filter", NETVSC_EVENT_CONTROL);
 	w->frame = pages(w, FRAME_PAGES, &w->frame_gpa);
 	make_frame(w->frame, w->bench->bytes);
@@ -422,53 +358,31 @@ static void set_up(struct world *w)
 
 static void begin(struct world *w, const struct bench_case *bench)
 {
-	struct io_loop_config loop = { .name = "network", .poll_max_ns = IO_LOOP_POLL_NS };
-	struct loopback_config memory = { .vp_count = 1, .memory_bytes = 64u << 20 };
-	struct vmbus_host_config bus = { 0 };
-
 	memset(w, 0, sizeof(*w));
 	w->bench = bench;
-	w->call.fn = on_call;
 	w->port.base = (struct net_port){ .ops = &copy_ops, .can_send = NET_CAN_ALL,
 					  .can_receive = NET_CAN_ALL, .mtu_max = 65521, .link_up = true };
 	w->port.bench = bench;
 	make_frame(w->port.frame, bench->bytes);
-	must("loop", io_loop_create(&loop, &w->loop));
-	must("partition", loopback_create(&memory, &w->partition));
-	bus.partition = w->partition;
-	bus.loop = w->loop;
-	must("bus", vmbus_host_create(&bus, &w->bus));
-	must("thread", io_loop_start(w->loop));
-	io_loop_call_wait(w->loop, pin_host, NULL);
-	io_loop_call_wait(w->loop, offer, w);
-	pin(0);
+	bench_pair_begin(&w->pair, "network");
+	io_loop_call_wait(w->pair.loop, offer, w);
 	set_up(w);
 }
 
-static void destroy(void *arg)
+static void destroy(struct bench_pair *pair, struct io_call *destroyed)
 {
-	struct world *w = arg;
-
-	netvsp_destroy(w->netvsp, &w->call);
+	netvsp_destroy(((struct world *)pair)->netvsp, destroyed);
 }
 
 static void end(struct world *w)
 {
 	netvsc_channel_stop(&w->channel);
-	must("close", mini_close(&w->mini));
+	bench_must("close", mini_close(&w->mini));
 	/* The requests are in @w, ended or not. */
 	if (netvsc_channel_close(&w->channel))
 		w->free = NULL;
 	netvsc_fini(&w->netvsc);
-	io_loop_call_wait(w->loop, destroy, w);
-	while (!atomic_load(&w->called))
-		usleep(1000);
-	io_loop_join(w->loop);
-	loopback_guest_detach(w->guest.lo);
-	vmbus_host_destroy(w->bus);
-	loopback_destroy(w->partition);
-	io_loop_destroy(w->loop);
-	unpin();
+	bench_pair_end(&w->pair, destroy);
 }
 
 /* As many as go in one go; then the host is told. */
@@ -497,14 +411,14 @@ static void send_some(struct world *w)
 		}
 		if (err == -LIS_AGAIN)
 			break;
-		must("send", err);
+		bench_must("send", err);
 	}
 	signal_if(w, netvsc_channel_flush(&w->channel));
 }
 
 static void run_until(struct world *w, uint64_t end_ns)
 {
-	while (clock_ns(CLOCK_MONOTONIC) < end_ns) {
+	while (bench_now_ns() < end_ns) {
 		if (w->bench->to_host)
 			send_some(w);
 		take(w);
@@ -524,16 +438,14 @@ static double run_ours(const struct bench_case *bench, double *out_cpu_us)
 	uint64_t start_ns, end_ns, frames, cpu_ns;
 
 	begin(w, bench);
-	run_until(w, clock_ns(CLOCK_MONOTONIC) + WARM_UP_MS * 1000000ull);
-	io_loop_call_wait(w->loop, read_cpu, w);
-	cpu_ns = w->host_cpu_ns;
+	run_until(w, bench_now_ns() + WARM_UP_MS * 1000000ull);
+	cpu_ns = bench_pair_cpu_ns(&w->pair);
 	frames = frames_of(w);
-	start_ns = clock_ns(CLOCK_MONOTONIC);
+	start_ns = bench_now_ns();
 	run_until(w, start_ns + RUN_MS * 1000000ull);
-	end_ns = clock_ns(CLOCK_MONOTONIC);
+	end_ns = bench_now_ns();
 	frames = frames_of(w) - frames;
-	io_loop_call_wait(w->loop, read_cpu, w);
-	cpu_ns = w->host_cpu_ns - cpu_ns;
+	cpu_ns = bench_pair_cpu_ns(&w->pair) - cpu_ns;
 	end(w);
 	*out_cpu_us = frames ? (double)cpu_ns / (double)frames / 1000 : 0;
 	return (double)frames * 1e9 / (double)(end_ns - start_ns);
@@ -575,7 +487,7 @@ static void *bare_read(void *arg)
 	struct bare *bare = arg;
 	static uint8_t buffer[NET_FRAME_BYTES_MAX + 64];
 
-	pin(1);
+	bench_pin(1);
 	while (!atomic_load_explicit(&bare->stop, memory_order_relaxed)) {
 		ssize_t bytes = read(bare->out, buffer, sizeof(buffer));
 
@@ -598,11 +510,11 @@ static void bare_write_until(struct bare *bare, uint64_t end_ns)
 	}
 	memcpy(buffer, &header, sizeof(header));
 	make_frame(buffer + sizeof(header), bare->bench->bytes);
-	while (clock_ns(CLOCK_MONOTONIC) < end_ns)
+	while (bench_now_ns() < end_ns)
 		for (uint32_t i = 0; i < 32; i++)
 			if (write(bare->in, buffer, sizeof(header) + bare->bench->bytes) < 0 &&
 			    errno != EAGAIN)
-				must("write to the TAP", lis_error_from_errno(errno));
+				bench_must("write to the TAP", lis_error_from_errno(errno));
 }
 
 static double run_bare(const struct bench_case *bench)
@@ -615,15 +527,15 @@ static double run_bare(const struct bench_case *bench)
 	shell("ip link add lisbench type bridge forward_delay 0 mcast_snooping 0 &&"
 	      "for n in 0 1; do ip link set lisbench$n txqueuelen 1000 master lisbench up || exit 1; done;"
 	      "ip link set lisbench up");
-	must("thread", pthread_create(&reader, NULL, bare_read, &bare) ? -LIS_NOMEM : 0);
-	pin(0);
-	bare_write_until(&bare, clock_ns(CLOCK_MONOTONIC) + WARM_UP_MS * 1000000ull);
-	start_ns = clock_ns(CLOCK_MONOTONIC);
+	bench_must("thread", pthread_create(&reader, NULL, bare_read, &bare) ? -LIS_NOMEM : 0);
+	bench_pin(0);
+	bare_write_until(&bare, bench_now_ns() + WARM_UP_MS * 1000000ull);
+	start_ns = bench_now_ns();
 	frames = atomic_load(&bare.frames);
 	bare_write_until(&bare, start_ns + RUN_MS * 1000000ull);
 	frames = atomic_load(&bare.frames) - frames;
-	end_ns = clock_ns(CLOCK_MONOTONIC);
-	unpin();
+	end_ns = bench_now_ns();
+	bench_unpin();
 	atomic_store(&bare.stop, true);
 	pthread_join(reader, NULL);
 	shell("ip link del lisbench");
@@ -633,19 +545,6 @@ static double run_bare(const struct bench_case *bench)
 }
 
 /* ---- the figures ---- */
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *values)
-{
-	qsort(values, RUNS, sizeof(*values), compare);
-	return values[RUNS / 2];
-}
 
 static double in_unit(const struct bench_case *bench, double frames)
 {
@@ -660,9 +559,9 @@ static void run_case(const struct bench_case *bench)
 		ours[i] = in_unit(bench, run_ours(bench, &cpu[i]));
 		bare[i] = in_unit(bench, run_bare(bench));
 	}
-	printf("network_%s %.2f %s tap_bridge_tap %.2f %s %.2f\n", bench->name, median(ours), bench->unit,
-	       median(bare), bench->unit, median(ours) / median(bare));
-	printf("network_%s_host_cpu %.2f us/frame - - - -\n", bench->name, median(cpu));
+	printf("network_%s %.2f %s tap_bridge_tap %.2f %s %.2f\n", bench->name, bench_median(ours, RUNS), bench->unit,
+	       bench_median(bare, RUNS), bench->unit, bench_median(ours, RUNS) / bench_median(bare, RUNS));
+	printf("network_%s_host_cpu %.2f us/frame - - - -\n", bench->name, bench_median(cpu, RUNS));
 	fflush(stdout);
 }
 

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Image formats beside our own raw, through the storage VSP over the loopback partition, direct I/O. The
+ * images are full of data, but for the cases that fill them. All formats take turns, medians are printed:
+ *
+ *	image_<format>_<operation>_<size>_<depth> value unit raw value unit ratio
+ *
+ * usage: bench_images [PATTERN]   only the cases whose name contains it
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/storage_load.h"
+#include "storage/block.h"
+
+#define RUNS 3
+
+static const struct storage_load_case cases[] = {
+	{ "read_4k_1", true, false, false, 4096, 1 },
+	{ "read_4k_32", true, false, false, 4096, 32 },
+	{ "write_4k_1", true, true, false, 4096, 1 },
+	{ "write_4k_32", true, true, false, 4096, 32 },
+	{ "read_1m_8", true, false, true, 1u << 20, 8 },
+	{ "write_1m_8", true, true, true, 1u << 20, 8 },
+	{ "fill_1m_8", true, true, true, 1u << 20, 8, true },
+};
+
+#define CASE_COUNT (sizeof(cases) / sizeof(cases[0]))
+
+static const struct storage_load_case fill = { "fill", true, true, true, 1u << 20, 8, true };
+
+/* Raw first: it is what the others are compared with. */
+static const struct image {
+	const char *name, *format, *path;
+} images[] = {
+	{ "raw", "raw", "bench-image.raw" },
+	{ "vhdx", "vhdx", "bench-image.vhdx" },
+	{ "vhd", "vhd", "bench-image.vhd" },
+};
+
+#define IMAGE_COUNT (sizeof(images) / sizeof(images[0]))
+
+static void make_empty(const struct image *image)
+{
+	struct block_create_options create = { .format = image->format,
+					       .size_bytes = STORAGE_LOAD_DISK_BYTES };
+	char error[BLOCK_ERROR_BYTES];
+
+	unlink(image->path);
+	bench_must(image->path, block_create(image->path, &create, error));
+}
+
+static double run_image(const struct storage_load_case *is, const struct image *image)
+{
+	double cpu_us;
+
+	if (is->once)
+		make_empty(image);
+	storage_load_forget(image->path);
+	return storage_load_run(is, image->path, image->format, &cpu_us);
+}
+
+static void run_case(const struct storage_load_case *is)
+{
+	double rates[IMAGE_COUNT][RUNS], value, raw = 0;
+	const char *unit;
+
+	for (unsigned run = 0; run < RUNS; run++)
+		for (size_t i = 0; i < IMAGE_COUNT; i++)
+			rates[i][run] = run_image(is, &images[i]);
+	for (size_t i = 0; i < IMAGE_COUNT; i++) {
+		value = storage_load_in_unit(is, bench_median(rates[i], RUNS), &unit);
+		if (!i)
+			raw = value;
+		else
+			printf("image_%s_%s %.1f %s raw %.1f %s %.2f\n", images[i].name, is->name, value,
+			       unit, raw, unit, value / raw);
+	}
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; i < IMAGE_COUNT; i++)
+		run_image(&fill, &images[i]);
+	for (size_t i = 0; i < CASE_COUNT; i++)
+		if (argc < 2 || strstr(cases[i].name, argv[1]))
+			run_case(&cases[i]);
+	for (size_t i = 0; i < IMAGE_COUNT; i++)
+		unlink(images[i].path);
+	return 0;
+}
