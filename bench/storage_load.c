@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "io/error.h"
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "tests/loopback/storvsp_guest.h"
 
@@ -21,7 +22,7 @@
 struct host {
 	struct bench_pair pair; /* first: it is how the host is found from it */
 	struct block_device *device;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct storvsp *storvsp;
 	struct mini_channel channel;
 	struct gpa data;
@@ -86,7 +87,7 @@ static void end(struct host *host)
 {
 	bench_must("close", mini_close(&host->channel));
 	bench_pair_end(&host->pair, destroy);
-	scsi_disk_destroy(host->disk);
+	scsi_unit_destroy(host->disk);
 	bench_must("close image", block_close(host->device));
 }
 

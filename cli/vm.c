@@ -18,6 +18,7 @@
 
 #include "cli/vm_private.h"
 #include "io/error.h"
+#include "storage/scsi_disk.h"
 #include "vmbus/os.h"
 
 #ifndef LIS_VERSION
@@ -582,7 +583,7 @@ void cli_vm_destroy(struct vm *vm)
 	vmbus_host_destroy(vm->host);
 	machine_destroy(vm->machine);
 	for (size_t i = 0; i < vm->config->drive_count; i++)
-		scsi_disk_destroy(vm->disks[i]);
+		scsi_unit_destroy(vm->disks[i]);
 	close_images(vm);
 	cli_vm_nics_close(vm);
 	for (size_t i = 0; i < vm->io_loop_count; i++)

@@ -88,7 +88,7 @@ struct vm {
 	size_t io_loop_count;
 	struct registry_claim claim;
 	struct block_device *images[VM_DRIVES_MAX];
-	struct scsi_disk *disks[VM_DRIVES_MAX];
+	struct scsi_unit *disks[VM_DRIVES_MAX];
 	struct machine *machine;
 	struct vmbus_host *host;
 	struct storvsp *controllers[VM_CONTROLLERS_MAX];

@@ -107,7 +107,7 @@ static struct json_object *drive_json(struct vm *vm, size_t index)
 {
 	const struct vm_drive *drive = &vm->config->drives[index];
 	const struct block_device *image = vm->images[index];
-	const struct scsi_disk_counters *counters = scsi_disk_counters(vm->disks[index]);
+	const struct scsi_counters *counters = scsi_unit_counters(vm->disks[index]);
 	struct json_object *json = json_object_new_object();
 
 	add_text(json, "path", drive->path);

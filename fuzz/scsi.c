@@ -6,7 +6,7 @@
  * CDB for itself says what the disk must hold after it, and what reading it must have brought.
  */
 #include "fuzz/fuzz.h"
-#include "storage/scsi.h"
+#include "storage/scsi_disk.h"
 
 #define SMALL_BYTES 65536u /* a small disk, that has contents */
 #define HUGE_BYTES (UINT64_C(1) << 43)
@@ -16,7 +16,7 @@
 
 static struct block_device device;
 static uint8_t pattern[SMALL_BYTES], disk[SMALL_BYTES], model[SMALL_BYTES];
-static struct scsi_disk *scsi;
+static struct scsi_unit *scsi;
 static uint32_t sector_bytes;
 static bool huge;
 
@@ -331,7 +331,7 @@ static void command(struct input *input)
 	request.direction = how & 3 ? how & 3 : SCSI_DATA_IN | SCSI_DATA_OUT;
 	request.done = done;
 	bytes = request.data_bytes = make_data(input, how);
-	scsi_disk_submit(scsi, NULL, &request);
+	scsi_unit_submit(scsi, NULL, &request);
 	while (pending) {
 		struct block_request *block = pending;
 
@@ -397,6 +397,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		else
 			command(&input);
 	}
-	scsi_disk_destroy(scsi);
+	scsi_unit_destroy(scsi);
 	return 0;
 }

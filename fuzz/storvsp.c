@@ -7,6 +7,7 @@
  */
 #include "fuzz/bus.h"
 #include "fuzz/fuzz.h"
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 
 #define DISKS 2u
@@ -15,7 +16,7 @@
 #define REQUESTS_MAX 256u
 
 static struct storvsp *storvsp;
-static struct scsi_disk *disks[DISKS];
+static struct scsi_unit *disks[DISKS];
 static struct block_device devices[DISKS];
 static bool attached[DISKS], removing[DISKS], gone;
 static struct io_call removed_calls[DISKS];
@@ -167,7 +168,7 @@ static void end(void)
 	bus_end();
 	for (uint32_t i = 0; i < DISKS; i++) {
 		FUZZ_CHECK(!removing[i]);
-		scsi_disk_destroy(disks[i]);
+		scsi_unit_destroy(disks[i]);
 	}
 }
 

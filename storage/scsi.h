@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A SCSI direct-access disk (SPC-3, SBC-3) on a block device: a CDB and memory in; data, status and
- * sense out, asynchronously. It knows no guest and no transport.
+ * A SCSI logical unit (SAM-5, SPC-4): a CDB and memory in; data, status and sense out,
+ * asynchronously. It knows no guest and no transport; what kind of unit it is (scsi_disk.h and its
+ * neighbours) the transport does not know.
  *
  * Memory that a request names may belong to a guest and change at any time: each byte of a
  * parameter list is read once, and the copy is checked.
@@ -25,6 +26,8 @@ enum scsi_status {
 	SCSI_GOOD = 0x00,
 	SCSI_CHECK_CONDITION = 0x02,
 	SCSI_BUSY = 0x08,
+	SCSI_RESERVATION_CONFLICT = 0x18,
+	SCSI_TASK_ABORTED = 0x40,
 };
 
 /* Operation codes. Source: [spc-4], [sbc-3] */
@@ -80,16 +83,20 @@ enum scsi_sense {
 	SCSI_SENSE_LUN_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x25, 0x00),
 	SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS = SCSI_SENSE(0x5, 0x26, 0x00),
 	SCSI_SENSE_SAVING_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x39, 0x00),
+	SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED = SCSI_SENSE(0x6, 0x28, 0x00),
+	SCSI_SENSE_DEVICE_RESET = SCSI_SENSE(0x6, 0x29, 0x03),
+	SCSI_SENSE_CAPACITY_CHANGED = SCSI_SENSE(0x6, 0x2a, 0x09),
+	SCSI_SENSE_LUNS_CHANGED = SCSI_SENSE(0x6, 0x3f, 0x0e),
 	SCSI_SENSE_WRITE_PROTECTED = SCSI_SENSE(0x7, 0x27, 0x00),
 	SCSI_SENSE_SPACE_ALLOCATION_FAILED = SCSI_SENSE(0x7, 0x27, 0x07),
 	SCSI_SENSE_ABORTED = SCSI_SENSE(0xb, 0x00, 0x00),
 };
 
 /* Bits of scsi_request.direction; seen from the initiator. */
-#define SCSI_DATA_IN 0x1u  /* the disk may write to the memory */
-#define SCSI_DATA_OUT 0x2u /* the disk may read it */
+#define SCSI_DATA_IN 0x1u  /* the unit may write to the memory */
+#define SCSI_DATA_OUT 0x2u /* the unit may read it */
 
-struct scsi_disk;
+struct scsi_unit;
 struct scsi_request;
 
 /* End of a request: exactly once, on the loop it came on, possibly before submit returns. */
@@ -99,7 +106,7 @@ typedef void scsi_done(struct scsi_request *request);
 struct scsi_request {
 	uint8_t cdb[SCSI_CDB_BYTES]; /* zeroes behind the command's own length */
 	uint32_t direction;          /* SCSI_DATA_* */
-	struct iovec *iov;           /* scratch of the disk while under way: may be cut short */
+	struct iovec *iov;           /* scratch of the unit while under way: may be cut short */
 	uint32_t iov_count;
 	uint64_t data_bytes;         /* sum over @iov */
 	scsi_done *done;
@@ -110,8 +117,9 @@ struct scsi_request {
 	uint8_t sense[SCSI_SENSE_BYTES];
 	uint64_t transferred_bytes;  /* in either direction; 0 unless @status is SCSI_GOOD */
 
-	/* The rest is the disk's. */
-	struct scsi_disk *disk;
+	/* The rest is the unit's. */
+	struct scsi_unit *unit;
+	const struct scsi_medium *medium; /* what it reaches */
 	struct io_loop *loop;
 	struct block_request block;
 	/* Commands of several steps: prepare another one? */
@@ -119,6 +127,7 @@ struct scsi_request {
 	bool stepping, step_done;
 	int step_result;
 	_Atomic bool canceled;
+	uint32_t resets; /* of the unit, when it came */
 	void *scratch;
 	struct iovec scratch_iov;
 	uint64_t lba, blocks_left;
@@ -126,7 +135,7 @@ struct scsi_request {
 };
 
 /* Counters, written by every loop that submits, read by anyone. */
-struct scsi_disk_counters {
+struct scsi_counters {
 	_Atomic uint64_t reads, read_bytes;
 	_Atomic uint64_t writes, written_bytes;
 	_Atomic uint64_t flushes;
@@ -134,49 +143,75 @@ struct scsi_disk_counters {
 	_Atomic uint64_t errors; /* of the block device: not what a guest asked wrongly */
 };
 
-struct scsi_disk_config {
-	struct block_device *device; /* stays the caller's; must outlive the disk */
-	const char *vendor;          /* up to 8 characters; NULL: "Msft", which Linux trusts */
-	const char *product;         /* up to 16; NULL: "Virtual Disk" */
-	const char *revision;        /* up to 4; NULL: "1.0" */
-	uint32_t transfer_bytes_max; /* for the block limits page; 0: no limit */
-	bool write_through;          /* no volatile cache: every write is durable at its end */
+/* Conditions that a unit tells once, with the next command; of several the first here comes first. */
+enum scsi_attention {
+	SCSI_ATTENTION_RESET = 0x1u,    /* the unit was reset by a guest */
+	SCSI_ATTENTION_MEDIUM = 0x2u,   /* there may be another medium */
+	SCSI_ATTENTION_CAPACITY = 0x4u, /* there are more blocks, or fewer */
+	SCSI_ATTENTION_LUNS = 0x8u,     /* other units of the target came or went */
+};
+
+struct scsi_unit_ops {
+	/* A command that is the kind's own business; ends as scsi_unit_submit() says. */
+	void (*execute)(struct scsi_unit *unit, struct scsi_request *request);
+	void (*destroy)(struct scsi_unit *unit);
+};
+
+/* Base of each kind's own struct. */
+struct scsi_unit {
+	const struct scsi_unit_ops *ops;
+	_Atomic uint32_t attentions; /* enum scsi_attention */
+	_Atomic uint32_t resets;     /* commands from before the last one are to end */
+	struct scsi_counters counters;
 };
 
 /**
- * scsi_disk_create() - Make a disk.
- * @config: copied
- * @out_disk: set on success only
- *
- * Context: any; allocates.
- * Return: 0, -LIS_NOMEM, -LIS_INVALID (no device, or sectors neither of 512 nor of 4096 bytes).
- */
-int scsi_disk_create(const struct scsi_disk_config *config,
-		     struct scsi_disk **out_disk) LIS_MUST_USE;
-
-/**
- * scsi_disk_destroy() - Free a disk with nothing in flight; its block device stays open.
- * @disk: may be NULL
- */
-void scsi_disk_destroy(struct scsi_disk *disk);
-
-/**
- * scsi_disk_submit() - Execute a command.
- * @disk: whom it is for
+ * scsi_unit_submit() - Execute a command.
+ * @unit: whom it is for
  * @loop: the calling thread's, for the block device
  * @request: CDB, memory and @done set
  *
- * Commands without I/O are done before this returns. Any number of loops may submit to one disk.
+ * Commands without I/O are done before this returns. Any number of loops may submit to one unit.
  *
  * Context: thread of @loop.
  */
-void scsi_disk_submit(struct scsi_disk *disk, struct io_loop *loop, struct scsi_request *request);
+void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_request *request);
+
+/**
+ * scsi_unit_attend() - Have the next command that may fail so tell of a condition.
+ *
+ * INQUIRY and REPORT LUNS go on regardless, REQUEST SENSE has it as its data.
+ * Source: [sam-5 5.14], [spc-4 5.6]
+ *
+ * Context: any thread.
+ */
+void scsi_unit_attend(struct scsi_unit *unit, enum scsi_attention attention);
+
+/**
+ * scsi_unit_reset() - Have everything under way end soon, as scsi_request_cancel() does it, and the
+ * guest told.
+ *
+ * Context: any thread.
+ */
+void scsi_unit_reset(struct scsi_unit *unit);
+
+/**
+ * scsi_unit_destroy() - Free a unit with nothing in flight; its block device stays open.
+ * @unit: may be NULL
+ */
+void scsi_unit_destroy(struct scsi_unit *unit);
+
+static inline const struct scsi_counters *scsi_unit_counters(const struct scsi_unit *unit)
+{
+	return &unit->counters;
+}
 
 /**
  * scsi_request_cancel() - Have a request end soon, with ABORTED COMMAND unless it succeeds anyway.
  * @request: one that is under way
  *
- * What the block device is doing is waited for; further steps of long commands are not begun.
+ * What the block device is doing is waited for, as it moves data to or from the request's memory;
+ * further steps of long commands are not begun.
  *
  * Context: any thread that knows that @request is not done.
  */
@@ -193,7 +228,7 @@ void scsi_request_cancel(struct scsi_request *request);
 void scsi_no_lun_execute(struct scsi_request *request);
 
 /**
- * scsi_report_luns() - Answer REPORT LUNS, which is the target's business and not a disk's.
+ * scsi_report_luns() - Answer REPORT LUNS, which is the target's business and not a unit's.
  * @request: CDB and memory set; @done is not called
  * @luns: ascending
  * @lun_count: how many; at most 256
@@ -201,8 +236,5 @@ void scsi_no_lun_execute(struct scsi_request *request);
  * Context: any; done when it returns.
  */
 void scsi_report_luns(struct scsi_request *request, const uint8_t *luns, uint32_t lun_count);
-
-struct block_device *scsi_disk_block(const struct scsi_disk *disk);
-const struct scsi_disk_counters *scsi_disk_counters(const struct scsi_disk *disk);
 
 #endif

@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What scsi.c (I/O) and scsi_pages.c (answers that fit in a page) share; for them only. */
+/* What all kinds of SCSI units are made of; for them only. */
 #ifndef OPENLIS_STORAGE_SCSI_INTERNAL_H
 #define OPENLIS_STORAGE_SCSI_INTERNAL_H
 
 #include "storage/scsi.h"
 
-struct scsi_disk {
+/* What the blocks of a unit lie on. @sector_count may change while it is used. */
+struct scsi_medium {
 	struct block_device *device;
 	uint32_t sector_shift;
-	uint64_t sector_count;
-	uint32_t transfer_bytes_max;
-	char vendor[8], product[16], revision[4]; /* padded with blanks, no NUL */
-	_Atomic bool write_cache;                 /* volatile; WCE of the caching page */
-	struct scsi_disk_counters counters;
+	_Atomic uint64_t sector_count;
 };
 
-/* [policy] Zeroes cost nothing, but a pattern has to be written: bounds what one command may do. */
-#define SCSI_WRITE_SAME_BYTES_MAX (256u << 20)
-/* [policy] As many as fit in one page with their header. */
-#define SCSI_UNMAP_DESCRIPTORS_MAX 255u
+/* The blocks a command names. */
+struct scsi_extent {
+	uint64_t lba;
+	uint64_t blocks;
+};
 
 static inline uint16_t scsi_get_u16(const uint8_t *p)
 {
@@ -72,15 +70,80 @@ void scsi_reply(struct scsi_request *request, const void *data, uint32_t data_by
  */
 bool scsi_copy_out(struct scsi_request *request, uint64_t offset_bytes, void *to, uint32_t bytes);
 
-/*
- * Handlers of scsi_pages.c. All but MODE SELECT set a result. scsi_mode_select() returns true if
- * the cache was switched off, so that the caller must flush before it is done.
- */
-void scsi_inquiry(struct scsi_disk *disk, struct scsi_request *request);
+/** scsi_set_busy() - The result is BUSY: there is no memory now. */
+void scsi_set_busy(struct scsi_request *request);
+
+/** scsi_aborted() - Was the request canceled, or its unit reset? If so that is its result. */
+bool scsi_aborted(struct scsi_request *request);
+
+/** scsi_finish() - Hand it back, with its result set. */
+void scsi_finish(struct scsi_request *request);
+
+/** scsi_set_text() - Text padded with blanks, no NUL. */
+void scsi_set_text(char *field, size_t bytes, const char *text);
+
+#define SCSI_INQUIRY_BYTES 96u
+
+/** scsi_fill_inquiry() - Standard data; texts of 8, 16 and 4 characters. */
+void scsi_fill_inquiry(uint8_t data[SCSI_INQUIRY_BYTES], uint8_t peripheral, const char *vendor,
+		       const char *product, const char *revision);
+
+/** scsi_request_sense() - Answer REQUEST SENSE with @sense. */
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense);
-void scsi_read_capacity_10(struct scsi_disk *disk, struct scsi_request *request);
-void scsi_read_capacity_16(struct scsi_disk *disk, struct scsi_request *request);
-void scsi_mode_sense(struct scsi_disk *disk, struct scsi_request *request);
-bool scsi_mode_select(struct scsi_disk *disk, struct scsi_request *request);
+
+/* ---- scsi_io.c: a request with @medium set, and its block device ---- */
+
+/* [policy] Patterns are written, and media verified, in pieces of this size. */
+#define SCSI_SCRATCH_BYTES 65536u
+
+static inline void scsi_medium_set(struct scsi_medium *medium, struct block_device *device,
+				   uint32_t sector_shift)
+{
+	medium->device = device;
+	medium->sector_shift = sector_shift;
+	atomic_store_explicit(&medium->sector_count, device->geometry.size_bytes >> sector_shift,
+			      memory_order_relaxed);
+}
+
+static inline uint64_t scsi_medium_sectors(const struct scsi_medium *medium)
+{
+	return atomic_load_explicit(&medium->sector_count, memory_order_relaxed);
+}
+
+/** scsi_decode_extent() - The blocks that a CDB of its length's usual shape names. */
+struct scsi_extent scsi_decode_extent(const uint8_t *cdb);
+
+bool scsi_extent_exists(const struct scsi_medium *medium, const struct scsi_extent *extent);
+
+/** scsi_set_block() - Set up the request's block request, yet without memory. */
+void scsi_set_block(struct scsi_request *request, enum block_op op,
+		    const struct scsi_extent *extent);
+
+/**
+ * scsi_set_block_memory() - Give it the request's own memory, after a look at size and direction.
+ * False, with the result set, if there is too little.
+ */
+bool scsi_set_block_memory(struct scsi_request *request, uint32_t direction);
+
+/**
+ * scsi_begin_transfer() - What READ, WRITE and VERIFY have in common. True: there is something to
+ * do; else the result is set.
+ */
+bool scsi_begin_transfer(struct scsi_request *request, enum block_op op);
+
+/** scsi_submit_single() - The block request is all there is to do; its result is the request's. */
+void scsi_submit_single(struct scsi_request *request);
+
+/** scsi_sequence_start() - One block request after the other, as @next prepares them. */
+void scsi_sequence_start(struct scsi_request *request, bool (*next)(struct scsi_request *request));
+
+/** scsi_take_scratch() - SCSI_SCRATCH_BYTES until the end; false, with the result set, if not. */
+bool scsi_take_scratch(struct scsi_request *request);
+
+/**
+ * scsi_next_piece() - Set up the next piece of [lba, lba + blocks_left) on the scratch memory;
+ * false at the end.
+ */
+bool scsi_next_piece(struct scsi_request *request, enum block_op op);
 
 #endif

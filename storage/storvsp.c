@@ -3,7 +3,7 @@
  * The storage VSP's controller: its life, its LUNs, and resets.
  *
  * A command becomes a user of its LUN by one atomic addition and leaves by another; the lock is for
- * those who add or remove disks and for resets, which are rare. Each of them publishes what it
+ * those who add or remove units and for resets, which are rare. Each of them publishes what it
  * waits for before it looks at the users, and each user leaves before it looks whether someone
  * waits (sequentially consistent on both sides), so one of the two always sees the other.
  */
@@ -155,7 +155,7 @@ static void rescan(struct io_call *call)
 		storvsp_channel_rescan(storvsp->primary);
 }
 
-static int lun_add_locked(struct storvsp *storvsp, uint32_t index, struct scsi_disk *disk)
+static int lun_add_locked(struct storvsp *storvsp, uint32_t index, struct scsi_unit *unit)
 {
 	struct storvsp_lun *lun = lun_at(storvsp, index);
 
@@ -168,19 +168,19 @@ static int lun_add_locked(struct storvsp *storvsp, uint32_t index, struct scsi_d
 	} else if ((atomic_load(&lun->users) & STORVSP_LUN_PRESENT) || atomic_load(&lun->removed)) {
 		return -LIS_BUSY;
 	}
-	lun->disk = disk;
+	lun->unit = unit;
 	atomic_fetch_or(&lun->users, STORVSP_LUN_PRESENT);
 	return 0;
 }
 
-int storvsp_lun_add(struct storvsp *storvsp, struct storvsp_address address, struct scsi_disk *disk)
+int storvsp_lun_add(struct storvsp *storvsp, struct storvsp_address address, struct scsi_unit *unit)
 {
 	int err;
 
-	if (!address_valid(address) || !disk)
+	if (!address_valid(address) || !unit)
 		return -LIS_INVALID;
 	pthread_mutex_lock(&storvsp->lock);
-	err = lun_add_locked(storvsp, address_index(address), disk);
+	err = lun_add_locked(storvsp, address_index(address), unit);
 	pthread_mutex_unlock(&storvsp->lock);
 	if (!err)
 		queue_rescan(storvsp);
@@ -210,7 +210,7 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
 
 void storvsp_each_lun(struct storvsp *storvsp,
 		      void (*each)(void *arg, struct storvsp_address address,
-				   struct scsi_disk *disk),
+				   struct scsi_unit *unit),
 		      void *arg)
 {
 	for (uint32_t i = 0; i < STORVSP_ADDRESSES; i++) {
@@ -218,7 +218,7 @@ void storvsp_each_lun(struct storvsp *storvsp,
 
 		if (!lun)
 			continue;
-		each(arg, index_address(i), lun->disk);
+		each(arg, index_address(i), lun->unit);
 		storvsp_lun_put(storvsp, lun);
 	}
 }
@@ -233,11 +233,26 @@ static void reset_wait_for(struct storvsp *storvsp, struct storvsp_reset *reset,
 	reset->waiting_count++;
 }
 
+static void reset_unit(struct storvsp *storvsp, struct storvsp_address address)
+{
+	struct storvsp_lun *lun = storvsp_lun_get(storvsp, address);
+
+	if (!lun)
+		return;
+	scsi_unit_reset(lun->unit);
+	storvsp_lun_put(storvsp, lun);
+}
+
 bool storvsp_reset_start(struct storvsp *storvsp, struct storvsp_reset *reset,
 			 const struct storvsp_address *address)
 {
 	bool done;
 
+	if (address)
+		reset_unit(storvsp, *address);
+	else
+		for (uint32_t i = 0; i < STORVSP_ADDRESSES; i++)
+			reset_unit(storvsp, index_address(i));
 	reset->waiting_count = 0;
 	memset(reset->waiting, 0, sizeof(reset->waiting));
 	pthread_mutex_lock(&storvsp->lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The storage VSP: a SCSI controller on VMBus. It carries commands of a guest to SCSI disks, data
+ * The storage VSP: a SCSI controller on VMBus. It carries commands of a guest to SCSI units, data
  * and all without a copy, over one channel for each loop it is given.
  *
  * Threads: create and destroy on the bus loop. LUNs may be added, removed and counted by any thread
@@ -36,7 +36,7 @@ struct storvsp_config {
 	uint16_t version_max;         /* STORVSC_VERSION_*; 0: the newest */
 };
 
-/* Where a disk is attached. */
+/* Where a unit is attached. */
 struct storvsp_address {
 	uint8_t path, target, lun;
 };
@@ -55,7 +55,7 @@ struct storvsp_address {
 struct guid storvsp_instance_id(uint32_t index);
 
 /**
- * storvsp_create() - Offer a controller without disks.
+ * storvsp_create() - Offer a controller without units.
  * @host: the bus
  * @config: copied, the list of loops too
  * @out_storvsp: set on success only
@@ -67,32 +67,32 @@ int storvsp_create(struct vmbus_host *host, const struct storvsp_config *config,
 		   struct storvsp **out_storvsp) LIS_MUST_USE;
 
 /**
- * storvsp_destroy() - Rescind the controller, let everything in flight end, free it. Disks stay the
+ * storvsp_destroy() - Rescind the controller, let everything in flight end, free it. Units stay the
  * caller's.
  * @storvsp: NULL is not fine: nothing would ever call @destroyed
- * @destroyed: called on the bus loop, when @storvsp is gone and no disk is used by it any more
+ * @destroyed: called on the bus loop, when @storvsp is gone and no unit is used by it any more
  *
  * Context: bus loop. No other call on @storvsp may come after this one.
  */
 void storvsp_destroy(struct storvsp *storvsp, struct io_call *destroyed);
 
 /**
- * storvsp_lun_add() - Attach a disk; the guest is told to look, if it is there already.
+ * storvsp_lun_add() - Attach a unit; the guest is told to look, if it is there already.
  * @storvsp: the controller
  * @address: path below STORVSP_PATHS, target below STORVSP_TARGETS
- * @disk: stays the caller's until it is removed
+ * @unit: stays the caller's until it is removed
  *
  * Context: any thread.
  * Return: 0, -LIS_INVALID (address), -LIS_BUSY (taken, or still being removed), -LIS_NOMEM.
  */
 int storvsp_lun_add(struct storvsp *storvsp, struct storvsp_address address,
-		    struct scsi_disk *disk) LIS_MUST_USE;
+		    struct scsi_unit *unit) LIS_MUST_USE;
 
 /**
- * storvsp_lun_remove() - Detach a disk; the guest is told to look.
+ * storvsp_lun_remove() - Detach a unit; the guest is told to look.
  * @storvsp: the controller
- * @address: of the disk
- * @removed: called on the bus loop when no command uses the disk any more
+ * @address: of the unit
+ * @removed: called on the bus loop when no command uses the unit any more
  *
  * Context: any thread.
  * Return: 0, -LIS_NOTFOUND (nothing there; @removed is not called).
@@ -101,16 +101,16 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
 		       struct io_call *removed) LIS_MUST_USE;
 
 /**
- * storvsp_each_lun() - Look at all disks, in the order of their addresses.
+ * storvsp_each_lun() - Look at all units, in the order of their addresses.
  * @storvsp: the controller
- * @each: called for each; the disk stays attached during the call. Reads scsi_disk_counters().
+ * @each: called for each; the unit stays attached during the call. Reads scsi_unit_counters().
  * @arg: passed on
  *
  * Context: any thread; @each may not add or remove.
  */
 void storvsp_each_lun(struct storvsp *storvsp,
 		      void (*each)(void *arg, struct storvsp_address address,
-				   struct scsi_disk *disk),
+				   struct scsi_unit *unit),
 		      void *arg);
 
 struct storvsp_status {

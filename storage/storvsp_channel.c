@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * A channel of the storage VSP: packets in, SCSI commands to disks, answers out.
+ * A channel of the storage VSP: packets in, SCSI commands to units, answers out.
  *
  * A channel is owned by its loop; nothing in it needs a lock. Each packet takes one request out of
  * a fixed pool and keeps it until its answer is in the ring; while the pool is empty, or a reset
@@ -28,7 +28,7 @@ struct storvsp_request {
 	struct scsi_request scsi;
 	struct storvsp_channel *channel;
 	struct storvsp_request *next, *previous; /* free; in flight; or waiting for room */
-	struct storvsp_lun *lun;                 /* while the disk works on it */
+	struct storvsp_lun *lun;                 /* while the unit works on it */
 	uint64_t id;
 	uint32_t packet_bytes;                   /* the answer is as long as the question */
 	struct storvsc_packet packet;            /* the question, then the answer */
@@ -44,7 +44,7 @@ struct storvsp_channel {
 	bool rescan_due; /* the guest does not know yet that LUNs changed */
 	uint32_t taken;  /* requests not in the pool */
 	struct storvsp_request *free;
-	struct storvsp_request *working;      /* with a disk */
+	struct storvsp_request *working;      /* with a unit */
 	struct storvsp_request *backlog, **backlog_end;
 	struct storvsp_request *resetting;    /* the reset that is waited for */
 	struct storvsp_reset reset;
@@ -267,8 +267,12 @@ static void answer_scsi(struct storvsp_request *request)
 	case SCSI_BUSY:
 		answer_srb(request, STORVSC_SRB_BUSY, SCSI_BUSY, NULL, 0);
 		return;
+	case SCSI_TASK_ABORTED:
+		answer_srb(request, STORVSC_SRB_ABORTED, SCSI_TASK_ABORTED, NULL, 0);
+		return;
 	case SCSI_CHECK_CONDITION:
-		answer_srb(request, STORVSC_SRB_ERROR, SCSI_CHECK_CONDITION,
+	case SCSI_RESERVATION_CONFLICT:
+		answer_srb(request, STORVSC_SRB_ERROR, (uint8_t)scsi->status,
 			   scsi->sense_bytes ? scsi->sense : NULL, 0);
 		return;
 	}
@@ -287,11 +291,11 @@ static void scsi_is_done(struct scsi_request *scsi)
 }
 
 /*
- * Commands that need no disk. As Hyper-V does it, INQUIRY finds "nothing here" rather than an
+ * Commands that need no unit. As Hyper-V does it, INQUIRY finds "nothing here" rather than an
  * error, and everything else is told that there is no such LUN, which makes Linux forget the
  * device.
  */
-static void execute_without_disk(struct storvsp_request *request)
+static void execute_without_unit(struct storvsp_request *request)
 {
 	const struct storvsc_scsi_request *srb = &request->packet.request;
 	uint8_t luns[STORVSP_LUNS];
@@ -445,11 +449,11 @@ static void execute_srb(struct storvsp_request *request, const struct vmbus_pack
 		request->lun = storvsp_lun_get(ch->storvsp, (struct storvsp_address){
 						       srb->path_id, srb->target_id, srb->lun });
 	if (!request->lun) {
-		execute_without_disk(request);
+		execute_without_unit(request);
 		return;
 	}
 	list_working(request);
-	scsi_disk_submit(request->lun->disk, ch->channel->loop, scsi);
+	scsi_unit_submit(request->lun->unit, ch->channel->loop, scsi);
 }
 
 /* ---- resets ---- */
@@ -464,8 +468,9 @@ static void reset_is_done(struct io_call *call)
 }
 
 /*
- * Commands under way are waited for, long ones of this channel are cut short, and the answer
- * follows theirs. Until then nothing more is taken from this channel.
+ * Commands under way are cut short, whatever channel they came on, and waited for as long as a
+ * block device still moves their data; the answer follows theirs. Until then nothing more is taken
+ * from this channel.
  */
 static void execute_reset(struct storvsp_request *request, bool one_lun)
 {
@@ -477,9 +482,6 @@ static void execute_reset(struct storvsp_request *request, bool one_lun)
 		answer_status(request, STORVSC_STATUS_INVALID_DEVICE_STATE, false);
 		return;
 	}
-	for (struct storvsp_request *other = ch->working; other; other = other->next)
-		if (!one_lun || !memcmp(&other->packet.request.path_id, &srb->path_id, 3))
-			scsi_request_cancel(&other->scsi);
 	ch->resetting = request;
 	if (storvsp_reset_start(ch->storvsp, &ch->reset, one_lun ? &address : NULL))
 		reset_is_done(&ch->reset.done_call);

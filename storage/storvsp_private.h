@@ -14,13 +14,13 @@
 #define STORVSP_ADDRESSES (STORVSP_PATHS * STORVSP_TARGETS * STORVSP_LUNS)
 
 /*
- * A place for a disk; once made it stays until the controller goes, so that loops may look at it
- * without a lock. @users counts commands on their way, with STORVSP_LUN_PRESENT while a disk is
+ * A place for a unit; once made it stays until the controller goes, so that loops may look at it
+ * without a lock. @users counts commands on their way, with STORVSP_LUN_PRESENT while a unit is
  * there.
  */
 struct storvsp_lun {
 	_Atomic uint32_t users;
-	struct scsi_disk *disk;            /* for whoever found PRESENT when he became a user */
+	struct scsi_unit *unit;            /* for whoever found PRESENT when he became a user */
 	_Atomic(struct io_call *) removed; /* being removed; taken by who sees the last user go */
 	uint32_t index;                    /* in storvsp.luns */
 };
@@ -80,20 +80,20 @@ struct storvsp {
 	_Atomic uint64_t commands, resets_done, starved;
 };
 
-/** storvsp_lun_get() - Become a user of the disk at an address; NULL if there is none. */
+/** storvsp_lun_get() - Become a user of the unit at an address; NULL if there is none. */
 struct storvsp_lun *storvsp_lun_get(struct storvsp *storvsp, struct storvsp_address address);
 
 /** storvsp_lun_put() - Undo it; after the command's answer was given to the ring. */
 void storvsp_lun_put(struct storvsp *storvsp, struct storvsp_lun *lun);
 
-/** storvsp_luns_of_target() - LUNs with disks, ascending; returns how many. */
+/** storvsp_luns_of_target() - LUNs with units, ascending; returns how many. */
 uint32_t storvsp_luns_of_target(struct storvsp *storvsp, uint8_t path, uint8_t target,
 				uint8_t out_luns[STORVSP_LUNS]);
 
 /**
- * storvsp_reset_start() - Wait for the commands under way.
+ * storvsp_reset_start() - Reset units, and wait for the commands under way.
  * @reset: with loop and done_call set; stays in place until done
- * @address: of the only LUN to wait for; NULL: all
+ * @address: of the only LUN; NULL: all
  * Return: true if there are none; else done_call follows.
  */
 bool storvsp_reset_start(struct storvsp *storvsp, struct storvsp_reset *reset,

@@ -15,6 +15,7 @@
 
 #include "io/log.h"
 #include "services/heartbeat_host.h"
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "vmbus/loopback.h"
 
@@ -27,7 +28,7 @@ static struct machine {
 	struct vmbus_host *host;
 	struct heartbeat_host *heartbeat;
 	struct storvsp *controller;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct block_device block;
 	char sectors[DISK_BYTES];
 	struct io_call unplug, unplugged, call;
@@ -134,7 +135,7 @@ static void power_off(void)
 	io_loop_join(machine.loop);
 	vmbus_host_destroy(machine.host);
 	loopback_destroy(machine.partition);
-	scsi_disk_destroy(machine.disk);
+	scsi_unit_destroy(machine.disk);
 	io_loop_destroy(machine.loop);
 }
 

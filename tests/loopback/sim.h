@@ -97,7 +97,7 @@ struct sim_controller {
 	_Atomic enum sim_controller_state state;
 	struct storvsp *storvsp;
 	struct sim_block block;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct io_call destroyed, act;
 	_Atomic bool acting;
 	bool offered_before;

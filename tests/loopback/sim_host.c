@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "storage/scsi_disk.h"
 #include "tests/loopback/sim.h"
 
 uint32_t sim_word(uint32_t disk, uint32_t unit, uint32_t version)
@@ -214,7 +215,7 @@ void sim_host_destroy(struct sim_host *host)
 	loopback_destroy(host->partition);
 	for (uint32_t i = 0; i < SIM_DISKS; i++) {
 		SIM_CHECK(atomic_load(&host->controllers[i].state) == SIM_ABSENT);
-		scsi_disk_destroy(host->controllers[i].disk);
+		scsi_unit_destroy(host->controllers[i].disk);
 		pthread_mutex_destroy(&host->controllers[i].block.lock);
 	}
 	for (int i = 0; i < 3; i++)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "storage/storvsc.h"
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "tests/loopback/mini_guest.h"
 #include "tests/unit/storage/memory_block.h"
@@ -35,7 +36,7 @@ struct fixture {
 	struct vmbus_host *host;
 	struct storvsp *storvsp;
 	struct memory_block memory;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct mini_guest guest;
 	struct gpa data_gpa;
 	uint8_t *data;
@@ -224,7 +225,7 @@ static int teardown(void **state)
 	loopback_guest_detach(f->guest.lo);
 	vmbus_host_destroy(f->host);
 	loopback_destroy(f->partition);
-	scsi_disk_destroy(f->disk);
+	scsi_unit_destroy(f->disk);
 	memory_block_fini(&f->memory);
 	for (int i = 0; i < 2; i++)
 		io_loop_destroy(f->loops[i]);
@@ -445,7 +446,7 @@ static void luns_that_come_and_go_are_told(void **state)
 {
 	struct fixture *f = *state;
 	struct memory_block other;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct io inquiry, io;
 
 	open_ready(f, 0, 0);
@@ -474,8 +475,20 @@ static void luns_that_come_and_go_are_told(void **state)
 	f->called = 0;
 	io.ended = false;
 	assert_int_equal(run(f, 0, &io), STORVSC_RESULT_NO_LUN);
-	scsi_disk_destroy(disk);
+	scsi_unit_destroy(disk);
 	memory_block_fini(&other);
+}
+
+static void assert_tells_of_a_reset(struct fixture *f)
+{
+	struct io tur = command(f, CDB(0), 0);
+
+	assert_int_equal(run(f, 0, &tur), STORVSC_RESULT_SCSI_STATUS);
+	assert_int_equal(tur.request.scsi_status, SCSI_CHECK_CONDITION);
+	assert_int_equal(tur.request.sense[2], 0x06);
+	assert_int_equal(tur.request.sense[12], 0x29);
+	tur = command(f, CDB(0), 0);
+	assert_int_equal(run(f, 0, &tur), STORVSC_RESULT_GOOD);
 }
 
 static void resets_wait_for_the_commands_under_way(void **state)
@@ -501,6 +514,7 @@ static void resets_wait_for_the_commands_under_way(void **state)
 		assert_true(read.ended);
 		assert_true(reset.ended);
 		assert_int_equal(reset.request.result, STORVSC_RESULT_GOOD);
+		assert_tells_of_a_reset(f);
 	}
 	assert_int_equal(storvsp_status(f->storvsp).resets, 3);
 }
@@ -544,6 +558,7 @@ static void a_disk_that_hangs_costs_its_command_and_late_data_is_known_of(void *
 	memory_block_release(&f->memory, UINT32_MAX);
 	assert_int_equal(events(f), STORVSC_EVENT_RELEASED);
 	assert_false(storvsc_still_shared(channel, io.request.id));
+	assert_tells_of_a_reset(f);
 	io = transfer(f, false, 0, 8, 0, 0);
 	assert_int_equal(run(f, 0, &io), STORVSC_RESULT_GOOD);
 }

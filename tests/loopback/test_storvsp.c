@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "tests/loopback/storvsp_guest.h"
 #include "tests/unit/storage/memory_block.h"
@@ -26,7 +27,7 @@ struct fixture {
 	struct vmbus_host *host;
 	struct storvsp *storvsp;
 	struct memory_block memory;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct mini_guest guest;
 	struct mini_channel channel, sub;
 	struct gpa data_gpa;
@@ -140,7 +141,7 @@ static int teardown(void **state)
 	loopback_guest_detach(f->guest.lo);
 	vmbus_host_destroy(f->host);
 	loopback_destroy(f->partition);
-	scsi_disk_destroy(f->disk);
+	scsi_unit_destroy(f->disk);
 	memory_block_fini(&f->memory);
 	for (int i = 0; i < 2; i++)
 		io_loop_destroy(f->loops[i]);
@@ -716,7 +717,7 @@ static void no_answer_overtakes_those_that_wait(void **state)
 static void counters_are_kept_for_each_lun(void **state)
 {
 	struct fixture *f = *state;
-	const struct scsi_disk_counters *counters = scsi_disk_counters(f->disk);
+	const struct scsi_counters *counters = scsi_unit_counters(f->disk);
 
 	open_ready(f, STORVSC_VERSION_THRESHOLD);
 	assert_int_equal(send_transfer(f, &f->channel, 1, SCSI_READ_10, 0, 8, 0), 0);
@@ -735,7 +736,7 @@ static void counters_are_kept_for_each_lun(void **state)
 
 /* ---- LUNs that come and go ---- */
 
-static void see_lun(void *arg, struct storvsp_address address, struct scsi_disk *disk)
+static void see_lun(void *arg, struct storvsp_address address, struct scsi_unit *disk)
 {
 	uint32_t *sum = arg;
 
@@ -909,9 +910,45 @@ static void a_reset_cuts_long_commands_short(void **state)
 	assert_int_equal(f->memory.held_count, 1);
 	memory_block_release(&f->memory, 1);
 	reply = wait_reply(&f->channel, 1);
-	assert_int_equal(reply.packet.request.sense[2], 0x0b);
+	assert_int_equal(reply.packet.request.srb_status, STORVSC_SRB_ABORTED);
+	assert_int_equal(reply.packet.request.scsi_status, SCSI_TASK_ABORTED);
 	wait_reply(&f->channel, 2);
 	assert_int_equal(f->memory.log_count, 1);
+}
+
+static void a_reset_cuts_commands_of_all_channels_short(void **state)
+{
+	struct fixture *f = *state;
+	struct storvsc_packet verify = srb(CDB(0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0),
+					   2, 0);
+	struct storvsc_packet tur = srb(CDB(0x00, 0, 0, 0, 0, 0), 2, 0);
+	struct storvsc_packet reset = { .operation = STORVSC_RESET_LUN };
+	struct storvsp_reply reply;
+
+	open_ready(f, STORVSC_VERSION_THRESHOLD);
+	assert_int_equal(call_operation(f, &f->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
+	settle(f);
+	mini_drain(&f->guest);
+	open_channel(f, 1, &f->sub);
+	f->memory.hold = true;
+	assert_int_equal(storvsp_guest_send(&f->sub, 1, &verify, sizeof(verify)), 0);
+	settle(f);
+	assert_int_equal(storvsp_guest_send(&f->channel, 2, &reset, sizeof(reset)), 0);
+	settle(f);
+	memory_block_release(&f->memory, 1);
+	reply = wait_reply(&f->sub, 1);
+	assert_int_equal(reply.packet.request.srb_status, STORVSC_SRB_ABORTED);
+	wait_reply(&f->channel, 2);
+	assert_int_equal(f->memory.held_count, 0);
+	/* Told once, on whichever channel comes first. */
+	assert_int_equal(storvsp_guest_send(&f->channel, 3, &tur, sizeof(tur)), 0);
+	reply = wait_reply(&f->channel, 3);
+	assert_int_equal(reply.packet.request.srb_status,
+			 STORVSC_SRB_ERROR | STORVSC_SRB_AUTOSENSE_VALID);
+	assert_int_equal(reply.packet.request.sense[2], 0x06);
+	assert_int_equal(reply.packet.request.sense[12], 0x29);
+	assert_int_equal(storvsp_guest_send(&f->sub, 4, &tur, sizeof(tur)), 0);
+	assert_int_equal(wait_reply(&f->sub, 4).packet.request.srb_status, STORVSC_SRB_SUCCESS);
 }
 
 /* ---- leaving ---- */
@@ -1156,6 +1193,7 @@ int main(void)
 		T(versions_below_5_1_have_no_sub_channels),
 		T(a_reset_is_answered_after_what_it_waits_for),
 		T(a_reset_cuts_long_commands_short),
+		T(a_reset_cuts_commands_of_all_channels_short),
 		T(closing_waits_for_commands_under_way),
 		T(closing_during_a_reset_waits_for_nothing_twice),
 		T(rescind_waits_for_commands_under_way),

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "tests/loopback/storvsp_guest.h"
 #include "tests/unit/storage/memory_block.h"
@@ -73,6 +74,9 @@ static int check_reply(struct channel_thread *t, const struct storvsp_reply *rep
 		t->absent++;
 		return 0;
 	}
+	if (srb_status == (STORVSC_SRB_ERROR | STORVSC_SRB_AUTOSENSE_VALID) &&
+	    reply->packet.request.sense[12] == 0x29)
+		return 0; /* told of a reset */
 	return srb_status == STORVSC_SRB_SUCCESS ? 0 : -LIS_REFUSED;
 }
 
@@ -101,7 +105,7 @@ struct frame {
 	struct vmbus_host *host;
 	struct storvsp *storvsp;
 	struct memory_block memory[3];
-	struct scsi_disk *disks[3];
+	struct scsi_unit *disks[3];
 	struct mini_guest guest;
 	struct channel_thread threads[2];
 	struct io_call call;
@@ -225,7 +229,7 @@ static void channels_luns_and_resets_do_not_disturb_each_other(void **state)
 	vmbus_host_destroy(f->host);
 	loopback_destroy(f->partition);
 	for (int i = 0; i < 3; i++) {
-		scsi_disk_destroy(f->disks[i]);
+		scsi_unit_destroy(f->disks[i]);
 		memory_block_fini(&f->memory[i]);
 	}
 	for (int i = 0; i < 2; i++)

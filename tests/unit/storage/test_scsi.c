@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "storage/scsi.h"
+#include "storage/scsi_disk.h"
 #include "tests/unit/storage/memory_block.h"
 
 #define DISK_SECTORS 2048u
@@ -19,7 +19,7 @@
 
 struct fixture {
 	struct memory_block memory;
-	struct scsi_disk *disk;
+	struct scsi_unit *disk;
 	struct scsi_request request;
 	struct iovec iov[8];
 	uint8_t *data;
@@ -38,7 +38,7 @@ static void make_disk(struct fixture *f, const struct scsi_disk_config *config)
 	struct scsi_disk_config copy = config ? *config : (struct scsi_disk_config){ 0 };
 
 	copy.device = &f->memory.base;
-	scsi_disk_destroy(f->disk);
+	scsi_unit_destroy(f->disk);
 	assert_int_equal(scsi_disk_create(&copy, &f->disk), 0);
 }
 
@@ -71,7 +71,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	scsi_disk_destroy(f->disk);
+	scsi_unit_destroy(f->disk);
 	memory_block_fini(&f->memory);
 	free(f->data);
 	free(f);
@@ -113,7 +113,7 @@ static void start(struct fixture *f, const uint8_t *cdb, size_t cdb_bytes, uint3
 	request->data_bytes = data_bytes;
 	request->done = on_done;
 	f->done = 0;
-	scsi_disk_submit(f->disk, NULL, request);
+	scsi_unit_submit(f->disk, NULL, request);
 }
 
 #define CDB(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
@@ -246,7 +246,7 @@ static void inquiry_scatters_over_many_pieces(void **state)
 	f->request.iov_count = 4;
 	f->request.data_bytes = 111;
 	f->request.done = on_done;
-	scsi_disk_submit(f->disk, NULL, &f->request);
+	scsi_unit_submit(f->disk, NULL, &f->request);
 	assert_good(f, 96);
 	assert_memory_equal(f->data, joined, 37);
 	assert_int_equal(f->data[50], 0);
@@ -770,7 +770,7 @@ static void device_errors_become_sense(void **state)
 	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
 	assert_int_equal(f->request.status, SCSI_BUSY);
 	assert_int_equal(f->request.sense_bytes, 0);
-	assert_int_equal(atomic_load(&scsi_disk_counters(f->disk)->errors), 2 * count + 1);
+	assert_int_equal(atomic_load(&scsi_unit_counters(f->disk)->errors), 2 * count + 1);
 	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
 	assert_good(f, 512);
 }
@@ -797,7 +797,7 @@ static void answers_may_come_late(void **state)
 static void counters_count_what_succeeded(void **state)
 {
 	struct fixture *f = *state;
-	const struct scsi_disk_counters *counters = scsi_disk_counters(f->disk);
+	const struct scsi_counters *counters = scsi_unit_counters(f->disk);
 
 	run_10(f, 0x28, 0, 0, 4, SCSI_DATA_IN, 2048);
 	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 2048);
@@ -921,7 +921,7 @@ static void unmap_discards_each_range(void **state)
 	assert_int_equal(f->memory.log[0].offset_bytes, 8 * 512);
 	assert_int_equal(f->memory.log[0].length_bytes, 16 * 512);
 	assert_int_equal(f->memory.log[1].offset_bytes, (DISK_SECTORS - 8) * 512);
-	assert_int_equal(atomic_load(&scsi_disk_counters(f->disk)->discarded_bytes), 24 * 512);
+	assert_int_equal(atomic_load(&scsi_unit_counters(f->disk)->discarded_bytes), 24 * 512);
 }
 
 static void unmap_of_many_ranges_is_no_recursion(void **state)
@@ -1054,14 +1054,14 @@ static void zeroes_are_flushed_where_there_is_no_cache(void **state)
 static void disks_need_sectors_the_standard_knows(void **state)
 {
 	struct fixture *f = *state;
-	struct scsi_disk *disk = NULL;
+	struct scsi_unit *disk = NULL;
 
 	assert_int_equal(scsi_disk_create(&(struct scsi_disk_config){ 0 }, &disk), -LIS_INVALID);
 	f->memory.base.geometry.logical_sector_bytes = 1024;
 	assert_int_equal(scsi_disk_create(&(struct scsi_disk_config){ .device = &f->memory.base },
 					  &disk), -LIS_INVALID);
 	assert_null(disk);
-	scsi_disk_destroy(NULL);
+	scsi_unit_destroy(NULL);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -8,30 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "storage/scsi_internal.h"
+#include "storage/scsi_disk_internal.h"
 
 #define MODE_DATA_BYTES_MAX 256u
 
 /* ---- INQUIRY ---- */
-
-#define INQUIRY_BYTES 96u
-#define VERSION_SPC3 5u
-
-static void fill_inquiry(uint8_t data[INQUIRY_BYTES], uint8_t peripheral, const char *vendor,
-			 const char *product, const char *revision)
-{
-	memset(data, 0, INQUIRY_BYTES);
-	data[0] = peripheral;
-	data[2] = VERSION_SPC3;
-	data[3] = 2; /* response data format */
-	data[4] = INQUIRY_BYTES - 5;
-	data[7] = 0x02; /* CMDQUE: many commands at once */
-	memcpy(data + 8, vendor, 8);
-	memcpy(data + 16, product, 16);
-	memcpy(data + 32, revision, 4);
-	scsi_put_u16(data + 58, 0x0300); /* SPC-3 */
-	scsi_put_u16(data + 60, 0x04c0); /* SBC-3 */
-}
 
 /* Returns the length of the page's body, written to @body. */
 typedef uint32_t vpd_fill(const struct scsi_disk *disk, uint8_t *body);
@@ -45,7 +26,7 @@ static uint32_t fill_serial(const struct scsi_disk *disk, uint8_t *body)
 	char text[GUID_TEXT_BYTES];
 	uint32_t bytes = 0;
 
-	guid_format(&disk->device->geometry.unique_id, text);
+	guid_format(&disk->medium.device->geometry.unique_id, text);
 	for (const char *c = text; *c; c++)
 		if (*c != '-')
 			body[bytes++] = (uint8_t)*c;
@@ -60,7 +41,7 @@ static uint32_t fill_serial(const struct scsi_disk *disk, uint8_t *body)
 static uint32_t fill_identifiers(const struct scsi_disk *disk, uint8_t *body)
 {
 	static const uint8_t naa_microsoft[4] = { 0x60, 0x02, 0x24, 0x80 };
-	const uint8_t *id = disk->device->geometry.unique_id.bytes;
+	const uint8_t *id = disk->medium.device->geometry.unique_id.bytes;
 
 	body[0] = 0x01; /* binary */
 	body[1] = 0x01; /* T10 vendor id */
@@ -79,19 +60,19 @@ static uint32_t fill_identifiers(const struct scsi_disk *disk, uint8_t *body)
 
 static uint32_t fill_limits(const struct scsi_disk *disk, uint8_t *body)
 {
-	const struct block_geometry *geometry = &disk->device->geometry;
-	uint32_t granularity = geometry->discard_granularity_bytes >> disk->sector_shift;
+	const struct block_geometry *geometry = &disk->medium.device->geometry;
+	uint32_t granularity = geometry->discard_granularity_bytes >> disk->medium.sector_shift;
 
 	body[0] = 0x01; /* WSNZ: a WRITE SAME of zero blocks is refused */
-	scsi_put_u16(body + 2, (uint16_t)(geometry->physical_sector_bytes >> disk->sector_shift));
-	scsi_put_u32(body + 4, disk->transfer_bytes_max >> disk->sector_shift);
+	scsi_put_u16(body + 2, (uint16_t)(geometry->physical_sector_bytes >> disk->medium.sector_shift));
+	scsi_put_u32(body + 4, disk->transfer_bytes_max >> disk->medium.sector_shift);
 	if (geometry->discard_granularity_bytes) {
 		scsi_put_u32(body + 16, UINT32_MAX);
 		scsi_put_u32(body + 20, SCSI_UNMAP_DESCRIPTORS_MAX);
 		scsi_put_u32(body + 24, granularity ? granularity : 1);
 		scsi_put_u32(body + 28, 0x80000000u); /* UGAVALID, aligned to 0 */
 	}
-	scsi_put_u64(body + 32, SCSI_WRITE_SAME_BYTES_MAX >> disk->sector_shift);
+	scsi_put_u64(body + 32, SCSI_WRITE_SAME_BYTES_MAX >> disk->medium.sector_shift);
 	return 60;
 }
 
@@ -103,10 +84,10 @@ static uint32_t fill_characteristics(const struct scsi_disk *disk, uint8_t *body
 
 static uint32_t fill_provisioning(const struct scsi_disk *disk, uint8_t *body)
 {
-	const struct block_geometry *geometry = &disk->device->geometry;
+	const struct block_geometry *geometry = &disk->medium.device->geometry;
 	uint8_t exponent = 1;
 
-	while (exponent < 63 && (disk->sector_count >> exponent) > UINT32_MAX)
+	while (exponent < 63 && (scsi_medium_sectors(&disk->medium) >> exponent) > UINT32_MAX)
 		exponent++;
 	body[0] = exponent;
 	if (geometry->discard_granularity_bytes) {
@@ -157,7 +138,7 @@ static void inquiry_vpd(struct scsi_disk *disk, struct scsi_request *request)
 
 void scsi_inquiry(struct scsi_disk *disk, struct scsi_request *request)
 {
-	uint8_t data[INQUIRY_BYTES];
+	uint8_t data[SCSI_INQUIRY_BYTES];
 
 	if (request->cdb[1] & 0x02) { /* CMDDT is obsolete */
 		scsi_set_invalid_field(request, 1);
@@ -171,79 +152,15 @@ void scsi_inquiry(struct scsi_disk *disk, struct scsi_request *request)
 		scsi_set_invalid_field(request, 2);
 		return;
 	}
-	fill_inquiry(data, 0x00, disk->vendor, disk->product, disk->revision);
+	scsi_fill_inquiry(data, 0x00, disk->vendor, disk->product, disk->revision);
 	scsi_reply(request, data, sizeof(data), scsi_get_u16(request->cdb + 3));
-}
-
-void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense)
-{
-	uint8_t data[SCSI_SENSE_BYTES] = { 0 };
-
-	if (request->cdb[1] & 0x01) { /* descriptor format, no descriptors */
-		data[0] = 0x72;
-		data[1] = (uint8_t)(sense >> 16);
-		data[2] = (uint8_t)(sense >> 8);
-		data[3] = (uint8_t)sense;
-		scsi_reply(request, data, 8, request->cdb[4]);
-		return;
-	}
-	data[0] = 0x70;
-	data[2] = (uint8_t)(sense >> 16);
-	data[7] = SCSI_SENSE_BYTES - 8;
-	data[12] = (uint8_t)(sense >> 8);
-	data[13] = (uint8_t)sense;
-	scsi_reply(request, data, sizeof(data), request->cdb[4]);
-}
-
-void scsi_no_lun_execute(struct scsi_request *request)
-{
-	uint8_t data[INQUIRY_BYTES];
-
-	switch (request->cdb[0]) {
-	case SCSI_INQUIRY:
-		if ((request->cdb[1] & 0x03) || request->cdb[2]) {
-			scsi_set_invalid_field(request, 2);
-			return;
-		}
-		/* Qualifier 3, type 1Fh: no device can be here, or none is. */
-		fill_inquiry(data, 0x7f, "Msft    ", "Virtual Disk    ", "1.0 ");
-		scsi_reply(request, data, sizeof(data), scsi_get_u16(request->cdb + 3));
-		return;
-	case SCSI_REQUEST_SENSE:
-		scsi_request_sense(request, SCSI_SENSE_LUN_NOT_SUPPORTED);
-		return;
-	default:
-		scsi_set_sense(request, SCSI_SENSE_LUN_NOT_SUPPORTED);
-		return;
-	}
-}
-
-void scsi_report_luns(struct scsi_request *request, const uint8_t *luns, uint32_t lun_count)
-{
-	uint8_t data[8 + 256 * 8] = { 0 };
-	uint32_t allocation_bytes = scsi_get_u32(request->cdb + 6);
-
-	if (request->cdb[2] > 0x02) {
-		scsi_set_invalid_field(request, 2);
-		return;
-	}
-	if (allocation_bytes < 16) {
-		scsi_set_invalid_field(request, 6);
-		return;
-	}
-	if (request->cdb[2] == 0x01) /* well-known logical units only: none */
-		lun_count = 0;
-	scsi_put_u32(data, lun_count * 8);
-	for (uint32_t i = 0; i < lun_count; i++)
-		data[8 + i * 8 + 1] = luns[i]; /* peripheral device addressing */
-	scsi_reply(request, data, 8 + lun_count * 8, allocation_bytes);
 }
 
 /* ---- capacity ---- */
 
 void scsi_read_capacity_10(struct scsi_disk *disk, struct scsi_request *request)
 {
-	uint64_t last = disk->sector_count ? disk->sector_count - 1 : 0;
+	uint64_t sectors = scsi_medium_sectors(&disk->medium), last = sectors ? sectors - 1 : 0;
 	uint8_t data[8];
 
 	if (!(request->cdb[8] & 0x01) && scsi_get_u32(request->cdb + 2)) {
@@ -251,13 +168,14 @@ void scsi_read_capacity_10(struct scsi_disk *disk, struct scsi_request *request)
 		return;
 	}
 	scsi_put_u32(data, last < UINT32_MAX ? (uint32_t)last : UINT32_MAX);
-	scsi_put_u32(data + 4, 1u << disk->sector_shift);
+	scsi_put_u32(data + 4, 1u << disk->medium.sector_shift);
 	scsi_reply(request, data, sizeof(data), sizeof(data));
 }
 
 void scsi_read_capacity_16(struct scsi_disk *disk, struct scsi_request *request)
 {
-	const struct block_geometry *geometry = &disk->device->geometry;
+	const struct block_geometry *geometry = &disk->medium.device->geometry;
+	uint64_t sectors = scsi_medium_sectors(&disk->medium);
 	uint8_t data[32] = { 0 };
 	uint8_t exponent = 0;
 
@@ -266,10 +184,10 @@ void scsi_read_capacity_16(struct scsi_disk *disk, struct scsi_request *request)
 		return;
 	}
 	while (exponent < 15 &&
-	       (1u << (disk->sector_shift + exponent)) < geometry->physical_sector_bytes)
+	       (1u << (disk->medium.sector_shift + exponent)) < geometry->physical_sector_bytes)
 		exponent++;
-	scsi_put_u64(data, disk->sector_count ? disk->sector_count - 1 : 0);
-	scsi_put_u32(data + 8, 1u << disk->sector_shift);
+	scsi_put_u64(data, sectors ? sectors - 1 : 0);
+	scsi_put_u32(data + 8, 1u << disk->medium.sector_shift);
 	data[13] = exponent;
 	if (geometry->discard_granularity_bytes)
 		data[14] = geometry->discard_zeroes ? 0xc0 : 0x80; /* LBPME, LBPRZ */
@@ -333,15 +251,15 @@ static uint32_t fill_mode_pages(const struct scsi_disk *disk, const uint8_t *cdb
 
 static uint32_t fill_block_descriptor(const struct scsi_disk *disk, bool long_form, uint8_t *out)
 {
-	uint64_t sectors = disk->sector_count;
+	uint64_t sectors = scsi_medium_sectors(&disk->medium);
 
 	if (long_form) {
 		scsi_put_u64(out, sectors);
-		scsi_put_u32(out + 12, 1u << disk->sector_shift);
+		scsi_put_u32(out + 12, 1u << disk->medium.sector_shift);
 		return 16;
 	}
 	scsi_put_u32(out, sectors < UINT32_MAX ? (uint32_t)sectors : UINT32_MAX);
-	scsi_put_u32(out + 4, 1u << disk->sector_shift); /* three bytes; the fourth is 0 */
+	scsi_put_u32(out + 4, 1u << disk->medium.sector_shift); /* three bytes; the fourth is 0 */
 	return 8;
 }
 
@@ -352,7 +270,7 @@ void scsi_mode_sense(struct scsi_disk *disk, struct scsi_request *request)
 	bool long_lba = ten && (cdb[1] & 0x10);
 	uint8_t data[MODE_DATA_BYTES_MAX] = { 0 };
 	/* WP, and DPOFUA: the FUA bit is obeyed */
-	uint8_t specific = (uint8_t)((disk->device->geometry.read_only ? 0x80 : 0) | 0x10);
+	uint8_t specific = (uint8_t)((disk->medium.device->geometry.read_only ? 0x80 : 0) | 0x10);
 	uint32_t header_bytes = ten ? 8 : 4, descriptor_bytes = 0, page_bytes, bytes;
 
 	if (cdb[2] >> 6 == PAGE_SAVED) {
