@@ -220,7 +220,7 @@ static const struct sub {
 	{ "create", disk_create, 1, "sbtFf" },
 	{ "info", disk_info, 1, "tj" },
 	{ "check", disk_check, 1, "t" },
-	{ "convert", disk_convert, 2, "btFf" },
+	{ "convert", disk_convert, 2, "btFfq" },
 	{ "map", disk_map, 1, "t" },
 	{ NULL, NULL, 0, NULL },
 };
@@ -232,6 +232,7 @@ static const struct option long_options[] = {
 	{ "fixed", no_argument, NULL, 'F' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -273,6 +274,9 @@ static int take_option(int option, const char *value, struct disk_options *optio
 		return 0;
 	case 'j':
 		options->json = true;
+		return 0;
+	case 'q':
+		options->quiet = true;
 		return 0;
 	default:
 		options->help = true;

@@ -15,7 +15,7 @@ struct disk_options {
 	const char *format;
 	uint64_t size_bytes;  /* 0: not given */
 	uint32_t block_bytes; /* 0: not given */
-	bool fixed, force, json, help;
+	bool fixed, force, json, quiet, help;
 };
 
 /** disk_create(), ... - A sub-command. Return: exit status. */

@@ -3,22 +3,18 @@
  * `lis disk convert`: copies a disk from any format to any other. Several pieces are under way at a
  * time, each in a slot that reads, drops what is zero, and writes the rest. Holes are not even read.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cli/disk.h"
 #include "cli/exit.h"
+#include "cli/progress.h"
 #include "io/error.h"
 
 #define SLOTS 8
 #define PIECE_BYTES (UINT64_C(1) << 20)
 #define GRAIN_BYTES 4096u       /* [policy] zeroes shorter than this are written */
-#define PROGRESS_NS 100000000ll
-#define BAR_CELLS 40
 
 struct copy;
 
@@ -41,8 +37,7 @@ struct copy {
 	uint32_t busy;
 	int error;
 	const char *error_path;
-	bool progress;
-	int64_t shown_ns;
+	struct progress progress;
 };
 
 static void fail(struct copy *copy, int error, const char *path)
@@ -157,35 +152,6 @@ static bool next_piece(struct copy *copy, uint64_t *out_at, uint64_t *out_bytes)
 	return true;
 }
 
-/* ---- progress ---- */
-
-static void show_progress(struct copy *copy, bool last)
-{
-	uint64_t size_bytes = copy->from->geometry.size_bytes, at = copy->at;
-	char bar[BAR_CELLS + 1], done[DISK_TEXT_BYTES], all[DISK_TEXT_BYTES];
-	struct timespec now;
-	int64_t now_ns;
-	int cells;
-
-	if (!copy->progress)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
-	if (!last && now_ns - copy->shown_ns < PROGRESS_NS)
-		return;
-	copy->shown_ns = now_ns;
-	cells = (int)(at / ((size_bytes + BAR_CELLS - 1) / BAR_CELLS));
-	memset(bar, '-', BAR_CELLS);
-	memset(bar, '#', (size_t)(cells < BAR_CELLS ? cells : BAR_CELLS));
-	bar[BAR_CELLS] = 0;
-	if (last)
-		fprintf(stderr, "\r\033[K");
-	else
-		fprintf(stderr, "\r\033[K%s %3.0f %%  %s of %s", bar, 100.0 * (double)at / (double)size_bytes,
-			disk_size_text(at, done), disk_size_text(size_bytes, all));
-	fflush(stderr);
-}
-
 /* ---- the whole ---- */
 
 static void start_slots(struct copy *copy)
@@ -214,18 +180,19 @@ static void run(struct copy *copy)
 			continue;
 		}
 		io_loop_turn(copy->loop, true);
-		show_progress(copy, false);
+		progress_show(&copy->progress, copy->at, copy->from->geometry.size_bytes);
 	}
-	show_progress(copy, true);
+	progress_end(&copy->progress);
 }
 
-static int copy_disk(struct block_device *from, struct block_device *to, const char *to_path)
+static int copy_disk(struct block_device *from, struct block_device *to, const char *to_path, bool quiet)
 {
-	struct copy copy = { .from = from, .to = to, .progress = isatty(STDERR_FILENO) };
+	struct copy copy = { .from = from, .to = to };
 	int result = io_loop_create(NULL, &copy.loop);
 
 	if (result)
 		return complain("no I/O ring: %s", lis_error_text(result));
+	progress_begin(&copy.progress, quiet);
 	for (int i = 0; i < SLOTS && !copy.error; i++) {
 		copy.slots[i].copy = &copy;
 		if (posix_memalign((void **)&copy.slots[i].data, 4096, PIECE_BYTES)) {
@@ -265,7 +232,7 @@ static int convert(struct block_device *from, const struct disk_options *options
 		disk_target_drop(&target);
 		return complain("%s", error);
 	}
-	status = copy_disk(from, to, target.path);
+	status = copy_disk(from, to, target.path, options->quiet);
 	result = block_close(to);
 	if (result && !status)
 		status = complain("%s: cannot be written: %s", target.path, lis_error_text(result));
