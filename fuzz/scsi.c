@@ -86,8 +86,24 @@ void block_submit(struct block_device *which, struct io_loop *loop, struct block
 		finish(block);
 }
 
+/* Extents of changing kind and length, from the address alone. */
+static int map(struct block_device *which, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	uint64_t sector = offset_bytes / sector_bytes;
+
+	if (fail_at && sector % 8 == fail_at) {
+		failed = true;
+		return fail_with;
+	}
+	if (sector * 7 % 13 < 6)
+		out_extent->length_bytes = (1 + sector % 5) * sector_bytes;
+	out_extent->data = sector * 5 % 11 < 6;
+	return 0;
+}
+
 static void begin(uint8_t how)
 {
+	static const struct block_driver driver = { .name = "fuzz", .map = map };
 	struct scsi_disk_config config = { .device = &device, .write_through = how & 16 };
 
 	sector_bytes = how & 1 ? 4096 : 512;
@@ -98,6 +114,7 @@ static void begin(uint8_t how)
 		.buffer_align_bytes = 1, .discard_granularity_bytes = how & 8 ? 0 : 4096,
 		.discard_zeroes = true, .read_only = how & 4,
 	};
+	device.driver = &driver;
 	memcpy(disk, pattern, sizeof(disk));
 	memcpy(model, pattern, sizeof(model));
 	pending = NULL;
@@ -215,6 +232,22 @@ static void check_read(const uint8_t *cdb)
 	FUZZ_CHECK(!memcmp(data, disk + lba * sector_bytes, request.transferred_bytes));
 }
 
+/* Descriptors follow each other without a gap, from the address asked for to the end at most. */
+static void check_lba_status(const uint8_t *cdb)
+{
+	static uint8_t data[DATA_MAX];
+	uint64_t lba = number(cdb + 2, 8), end = device.geometry.size_bytes / sector_bytes;
+
+	if (cdb[0] != SCSI_SERVICE_ACTION_IN_16 || (cdb[1] & 0x1f) != SCSI_GET_LBA_STATUS)
+		return;
+	get_data(0, data, request.transferred_bytes);
+	for (uint32_t at = 8; at + 16 <= request.transferred_bytes; at += 16) {
+		FUZZ_CHECK(number(data + at, 8) == lba && data[at + 12] <= 1);
+		lba += number(data + at + 8, 4);
+		FUZZ_CHECK(number(data + at + 8, 4) && lba <= end);
+	}
+}
+
 /* A plain READ or WRITE that could succeed must. */
 static void check_refusal(const uint8_t *cdb, uint32_t direction, uint64_t data_bytes)
 {
@@ -245,7 +278,11 @@ static void check_result(void)
 	case SCSI_CHECK_CONDITION:
 		FUZZ_CHECK(request.sense_bytes == SCSI_SENSE_BYTES && request.sense[0] == 0x70);
 		FUZZ_CHECK(request.sense[7] == SCSI_SENSE_BYTES - 8 && !request.transferred_bytes);
-		FUZZ_CHECK(key == 2 || key == 3 || key == 4 || key == 5 || key == 7 || key == 0xb);
+		FUZZ_CHECK(key == 2 || key == 3 || key == 4 || key == 5 || key == 7 || key == 0xb ||
+			   key == 0xe);
+		/* What was written is there, unless the guest changed it meanwhile. */
+		FUZZ_CHECK(key != 0xe || hostile || huge ||
+			   (request.cdb[0] & 0x1f) == (SCSI_VERIFY_10 & 0x1f));
 		FUZZ_CHECK(failed || (key != 2 && key != 3 && key != 4));
 		FUZZ_CHECK(canceled || key != 0xb || failed);
 		break;
@@ -345,6 +382,8 @@ static void command(struct input *input)
 		model_executes(cdb);
 		check_read(cdb);
 	}
+	if (request.status == SCSI_GOOD)
+		check_lba_status(cdb);
 	if (!failed && !canceled)
 		check_refusal(cdb, how & 3 ? how & 3 : 3, bytes);
 	/* A command that failed on its way may have done a part. */

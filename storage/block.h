@@ -157,7 +157,9 @@ void block_submit(struct block_device *device, struct io_loop *loop, struct bloc
  * @offset_bytes: whole sectors, on the disk
  * @out_extent: set on success only; neighbours may be alike
  *
- * Context: may sleep; while nothing is written.
+ * Of what is written or discarded meanwhile it may tell either way.
+ *
+ * Context: any thread; may sleep.
  * Return: 0, -LIS_INVALID, -LIS_IO.
  */
 int block_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;

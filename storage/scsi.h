@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "io/worker.h"
 #include "storage/block.h"
 
 #define SCSI_CDB_BYTES 16
@@ -59,12 +60,17 @@ enum scsi_operation {
 	SCSI_VERIFY_16 = 0x8f,
 	SCSI_SYNCHRONIZE_CACHE_16 = 0x91,
 	SCSI_WRITE_SAME_16 = 0x93,
-	SCSI_SERVICE_ACTION_IN_16 = 0x9e, /* action 0x10 is READ CAPACITY 16 */
+	SCSI_SERVICE_ACTION_IN_16 = 0x9e, /* enum scsi_service_action_in */
 	SCSI_REPORT_LUNS = 0xa0,
 	SCSI_READ_12 = 0xa8,
 	SCSI_WRITE_12 = 0xaa,
 	SCSI_WRITE_AND_VERIFY_12 = 0xae,
 	SCSI_VERIFY_12 = 0xaf,
+};
+
+enum scsi_service_action_in {
+	SCSI_READ_CAPACITY_16 = 0x10,
+	SCSI_GET_LBA_STATUS = 0x12,
 };
 
 /* Sense key, additional code and qualifier in one number. Source: [spc-4 annex D] */
@@ -90,6 +96,7 @@ enum scsi_sense {
 	SCSI_SENSE_WRITE_PROTECTED = SCSI_SENSE(0x7, 0x27, 0x00),
 	SCSI_SENSE_SPACE_ALLOCATION_FAILED = SCSI_SENSE(0x7, 0x27, 0x07),
 	SCSI_SENSE_ABORTED = SCSI_SENSE(0xb, 0x00, 0x00),
+	SCSI_SENSE_MISCOMPARE = SCSI_SENSE(0xe, 0x1d, 0x00),
 };
 
 /* Bits of scsi_request.direction; seen from the initiator. */
@@ -122,6 +129,7 @@ struct scsi_request {
 	const struct scsi_medium *medium; /* what it reaches */
 	struct io_loop *loop;
 	struct block_request block;
+	struct io_work work;
 	/* Commands of several steps: prepare another one? */
 	bool (*next)(struct scsi_request *request);
 	bool stepping, step_done;

@@ -12,6 +12,7 @@ struct scsi_disk_config {
 	const char *revision;        /* up to 4; NULL: "1.0" */
 	uint32_t transfer_bytes_max; /* for the block limits page; 0: no limit */
 	bool write_through;          /* no volatile cache: every write is durable at its end */
+	struct io_workers *workers;  /* for what sleeps; NULL: it sleeps on the loop; must outlive the disk */
 };
 
 /**

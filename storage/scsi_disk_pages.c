@@ -85,11 +85,8 @@ static uint32_t fill_characteristics(const struct scsi_disk *disk, uint8_t *body
 static uint32_t fill_provisioning(const struct scsi_disk *disk, uint8_t *body)
 {
 	const struct block_geometry *geometry = &disk->medium.device->geometry;
-	uint8_t exponent = 1;
 
-	while (exponent < 63 && (scsi_medium_sectors(&disk->medium) >> exponent) > UINT32_MAX)
-		exponent++;
-	body[0] = exponent;
+	/* The exponent in the first byte stays 0: there are no thresholds. */
 	if (geometry->discard_granularity_bytes) {
 		body[1] = 0xe0; /* LBPU, LBPWS, LBPWS10 */
 		body[1] |= geometry->discard_zeroes ? 0x04 : 0; /* LBPRZ */

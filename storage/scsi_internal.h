@@ -131,11 +131,18 @@ bool scsi_set_block_memory(struct scsi_request *request, uint32_t direction);
  */
 bool scsi_begin_transfer(struct scsi_request *request, enum block_op op);
 
+/** scsi_set_block_result() - The result is what the block device made of @block.op. */
+void scsi_set_block_result(struct scsi_request *request, int result, uint64_t transferred_bytes);
+
 /** scsi_submit_single() - The block request is all there is to do; its result is the request's. */
 void scsi_submit_single(struct scsi_request *request);
 
 /** scsi_sequence_start() - One block request after the other, as @next prepares them. */
 void scsi_sequence_start(struct scsi_request *request, bool (*next)(struct scsi_request *request));
+
+/** scsi_matches() - Is the request's memory from an offset on the same as @with? */
+bool scsi_matches(const struct scsi_request *request, uint64_t offset_bytes, const void *with,
+		  uint64_t bytes);
 
 /** scsi_take_scratch() - SCSI_SCRATCH_BYTES until the end; false, with the result set, if not. */
 bool scsi_take_scratch(struct scsi_request *request);

@@ -14,7 +14,7 @@
 
 /* ---- results ---- */
 
-static void set_block_result(struct scsi_request *request, int result, uint64_t transferred_bytes)
+void scsi_set_block_result(struct scsi_request *request, int result, uint64_t transferred_bytes)
 {
 	bool reading = request->block.op == BLOCK_READ;
 
@@ -89,7 +89,7 @@ static void single_done(struct block_request *block, int result)
 
 	if (!result)
 		count_done(request->unit, block);
-	set_block_result(request, result, moved);
+	scsi_set_block_result(request, result, moved);
 	scsi_finish(request);
 }
 
@@ -121,7 +121,7 @@ static void sequence_run(struct scsi_request *request)
 	request->stepping = true;
 	do {
 		if (request->step_result) {
-			set_block_result(request, request->step_result, 0);
+			scsi_set_block_result(request, request->step_result, 0);
 			break;
 		}
 		if (scsi_aborted(request))

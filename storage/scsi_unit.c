@@ -112,6 +112,28 @@ bool scsi_copy_out(struct scsi_request *request, uint64_t offset_bytes, void *to
 	return true;
 }
 
+bool scsi_matches(const struct scsi_request *request, uint64_t offset_bytes, const void *with, uint64_t bytes)
+{
+	const uint8_t *at = with;
+
+	for (uint32_t i = 0; bytes && i < request->iov_count; i++) {
+		const struct iovec *iov = &request->iov[i];
+		uint64_t piece;
+
+		if (offset_bytes >= iov->iov_len) {
+			offset_bytes -= iov->iov_len;
+			continue;
+		}
+		piece = iov->iov_len - offset_bytes < bytes ? iov->iov_len - offset_bytes : bytes;
+		if (memcmp((const uint8_t *)iov->iov_base + offset_bytes, at, piece) != 0)
+			return false;
+		offset_bytes = 0;
+		at += piece;
+		bytes -= piece;
+	}
+	return !bytes;
+}
+
 /* ---- INQUIRY, REQUEST SENSE, REPORT LUNS ---- */
 
 #define VERSION_SPC3 5u

@@ -96,7 +96,7 @@ void start(struct scsi_fixture *f, const uint8_t *cdb, size_t cdb_bytes, uint32_
 	request->data_bytes = data_bytes;
 	request->done = scsi_on_done;
 	f->done = 0;
-	scsi_unit_submit(f->unit, NULL, request);
+	scsi_unit_submit(f->unit, f->loop, request);
 }
 
 void run_cdb(struct scsi_fixture *f, const uint8_t *cdb, size_t cdb_bytes, uint32_t direction,

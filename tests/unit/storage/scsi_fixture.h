@@ -12,6 +12,7 @@
 struct scsi_fixture {
 	struct memory_block memory;
 	struct scsi_unit *unit; /* a disk, unless the test makes another one */
+	struct io_loop *loop;
 	struct scsi_request request;
 	struct iovec iov[8];
 	uint8_t *data;

@@ -284,13 +284,87 @@ static void verify_reads_the_medium(void **state)
 	run_16(f, 0x8f, 0, 0, 300, 0, 0);
 	assert_sense(f, SCSI_SENSE_READ_ERROR);
 	assert_int_equal(f->memory.log_count, 5);
-	run_10(f, 0x2f, 0x02, 0, 1, SCSI_DATA_OUT, 512); /* BYTCHK */
+	run_10(f, 0x2f, 0x04, 0, 1, SCSI_DATA_OUT, 512); /* BYTCHK 2 means nothing */
 	assert_bad_field(f, 1);
 	run_10(f, 0x2f, 0, 0, 0, 0, 0);
 	assert_good(f, 0);
 	run_10(f, 0x2f, 0, DISK_SECTORS, 1, 0, 0);
 	assert_sense(f, SCSI_SENSE_LBA_OUT_OF_RANGE);
 	assert_int_equal(f->memory.log_count, 5);
+}
+
+static void verify_compares_with_what_it_is_given(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	memcpy(f->data, f->memory.bytes + 512, 300 * 512);
+	run_16(f, 0x8f, 0x02, 1, 300, SCSI_DATA_OUT, 300 * 512);
+	assert_good(f, 300 * 512);
+	f->data[299 * 512 + 511] ^= 1; /* in the last of three pieces */
+	run_16(f, 0x8f, 0x02, 1, 300, SCSI_DATA_OUT, 300 * 512);
+	assert_sense(f, SCSI_SENSE_MISCOMPARE);
+	run_16(f, 0x8f, 0x02, 1, 299, SCSI_DATA_OUT, 300 * 512);
+	assert_good(f, 299 * 512);
+	run_10(f, 0x2f, 0x02, 1, 2, SCSI_DATA_OUT, 1023);
+	assert_bad_field(f, 0);
+	run_10(f, 0x2f, 0x02, 1, 2, SCSI_DATA_IN, 1024);
+	assert_bad_field(f, 0);
+	run_10(f, 0x2f, 0x02, 1, 0, 0, 0);
+	assert_good(f, 0);
+}
+
+static void verify_compares_one_block_with_many(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	memset(f->data, 7, 512);
+	memset(f->memory.bytes, 7, 200 * 512);
+	run_10(f, 0x2f, 0x06, 0, 200, SCSI_DATA_OUT, 512);
+	assert_good(f, 512);
+	f->memory.bytes[199 * 512]++;
+	run_10(f, 0x2f, 0x06, 0, 200, SCSI_DATA_OUT, 512);
+	assert_sense(f, SCSI_SENSE_MISCOMPARE);
+}
+
+static void write_and_verify_writes_and_compares(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	memset(f->data, 9, 1024);
+	run_10(f, 0x2e, 0x02, 4, 2, SCSI_DATA_OUT, 1024);
+	assert_good(f, 1024);
+	assert_int_equal(f->memory.log_count, 2);
+	assert_int_equal(f->memory.log[0].op, BLOCK_WRITE);
+	assert_int_equal(f->memory.log[0].flags, BLOCK_WRITE_FUA);
+	assert_int_equal(f->memory.log[1].op, BLOCK_READ);
+	assert_memory_equal(f->memory.bytes + 4 * 512, f->data, 1024);
+	/* What the medium made of it is not what it was given. */
+	f->memory.hold = true;
+	start(f, CDB(0x2e, 0x02, 0, 0, 0, 4, 0, 0, 2, 0), SCSI_DATA_OUT, 1024);
+	memory_block_release(&f->memory, 1);
+	f->memory.bytes[5 * 512] ^= 0x80;
+	memory_block_release(&f->memory, 1);
+	assert_int_equal(f->done, 1);
+	assert_sense(f, SCSI_SENSE_MISCOMPARE);
+	run_10(f, 0x2e, 0x06, 4, 2, SCSI_DATA_OUT, 1024);
+	assert_bad_field(f, 1);
+}
+
+static void a_disk_with_another_size_tells_so_once(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	run_10(f, 0x28, 0, DISK_SECTORS - 1, 1, SCSI_DATA_IN, 512);
+	assert_good(f, 512);
+	f->memory.base.geometry.size_bytes = 1024 * 512;
+	scsi_disk_resized(f->unit);
+	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
+	assert_sense(f, SCSI_SENSE_CAPACITY_CHANGED);
+	run_cdb(f, CDB(0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), SCSI_DATA_IN, 8);
+	assert_good(f, 8);
+	assert_int_equal(get_be(f->data, 4), 1023);
+	run_10(f, 0x28, 0, 1024, 1, SCSI_DATA_IN, 512);
+	assert_sense(f, SCSI_SENSE_LBA_OUT_OF_RANGE);
 }
 
 static void canceled_commands_stop_between_steps(void **state)
@@ -342,6 +416,10 @@ int main(void)
 		T(synchronize_cache_flushes),
 		T(stopping_flushes_and_nothing_ejects),
 		T(verify_reads_the_medium),
+		T(verify_compares_with_what_it_is_given),
+		T(verify_compares_one_block_with_many),
+		T(write_and_verify_writes_and_compares),
+		T(a_disk_with_another_size_tells_so_once),
 		T(canceled_commands_stop_between_steps),
 		T(disks_need_sectors_the_standard_knows),
 	};

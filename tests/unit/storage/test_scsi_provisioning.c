@@ -171,6 +171,93 @@ static void zeroes_are_flushed_where_there_is_no_cache(void **state)
 	assert_int_equal(f->memory.log[1].op, BLOCK_FLUSH);
 }
 
+/* ---- GET LBA STATUS ---- */
+
+/* Every third run of eight sectors is there; a sector at a time, so that neighbours are alike. */
+static int map_thirds(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	(void)device;
+	out_extent->length_bytes = 512;
+	out_extent->data = offset_bytes / 4096 % 3 == 0;
+	return offset_bytes == 4096 * 200 ? -LIS_IO : 0;
+}
+
+static void run_lba_status(struct scsi_fixture *f, uint64_t lba, uint32_t allocation_bytes)
+{
+	run_16(f, 0x9e, 0x12, lba, allocation_bytes, SCSI_DATA_IN, allocation_bytes);
+}
+
+static void assert_lba_status(const struct scsi_fixture *f, unsigned index, uint64_t lba, uint32_t blocks,
+			      uint8_t status)
+{
+	const uint8_t *at = f->data + 8 + 16 * index;
+
+	assert_int_equal(get_be(at, 8), lba);
+	assert_int_equal(get_be(at + 8, 4), blocks);
+	assert_int_equal(at[12], status);
+}
+
+static void lba_status_tells_what_is_there(void **state)
+{
+	struct block_driver driver;
+	struct scsi_fixture *f = *state;
+
+	driver = *f->memory.base.driver;
+	driver.map = map_thirds;
+	f->memory.base.driver = &driver;
+	run_lba_status(f, 4, 8 + 3 * 16);
+	assert_good(f, 8 + 3 * 16);
+	assert_int_equal(get_be(f->data, 4), 4 + 3 * 16);
+	assert_lba_status(f, 0, 4, 4, 0);
+	assert_lba_status(f, 1, 8, 16, 1);
+	assert_lba_status(f, 2, 24, 8, 0);
+	run_lba_status(f, 4, 8 + 16 + 15); /* a descriptor that does not fit is not begun */
+	assert_good(f, 8 + 16);
+	run_lba_status(f, DISK_SECTORS - 1, 4096); /* to the end, and no further */
+	assert_good(f, 8 + 16);
+	assert_lba_status(f, 0, DISK_SECTORS - 1, 1, 0);
+	run_lba_status(f, 1590, 4096);
+	assert_sense(f, SCSI_SENSE_READ_ERROR);
+	run_lba_status(f, DISK_SECTORS, 4096);
+	assert_sense(f, SCSI_SENSE_LBA_OUT_OF_RANGE);
+	run_lba_status(f, 0, 23);
+	assert_bad_field(f, 10);
+	run_16(f, 0x9e, 0x12, 0, 1u << 20, SCSI_DATA_IN, 16); /* less memory than it was said */
+	assert_good(f, 16);
+}
+
+static void lba_status_of_a_format_without_a_map_is_there(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	run_lba_status(f, 0, 24);
+	assert_good(f, 24);
+	assert_lba_status(f, 0, 0, DISK_SECTORS, 0);
+}
+
+static void lba_status_may_sleep_elsewhere(void **state)
+{
+	const struct io_loop_config config = { .name = "test" };
+	struct scsi_fixture *f = *state;
+	struct io_workers *workers;
+	struct io_loop *loop;
+
+	assert_int_equal(io_workers_create("test", 2, &workers), 0);
+	assert_int_equal(io_loop_create(&config, &loop), 0);
+	scsi_make_disk(f, &(struct scsi_disk_config){ .workers = workers });
+	for (int i = 0; i < 50; i++) {
+		f->loop = loop;
+		start(f, CDB(0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 24), SCSI_DATA_IN, 24);
+		while (!f->done)
+			io_loop_turn(loop, true);
+		assert_good(f, 24);
+		assert_lba_status(f, 0, 0, DISK_SECTORS, 0);
+	}
+	scsi_make_disk(f, NULL);
+	io_workers_destroy(workers);
+	io_loop_destroy(loop);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, scsi_setup, scsi_teardown)
 
 int main(void)
@@ -183,6 +270,9 @@ int main(void)
 		T(write_same_repeats_any_pattern),
 		T(write_same_refuses_what_it_cannot_bound),
 		T(zeroes_are_flushed_where_there_is_no_cache),
+		T(lba_status_tells_what_is_there),
+		T(lba_status_of_a_format_without_a_map_is_there),
+		T(lba_status_may_sleep_elsewhere),
 	};
 
 	return cmocka_run_group_tests_name("storage/scsi_provisioning", tests, NULL, NULL);

@@ -98,6 +98,75 @@ static void absent_units_say_so(void **state)
 	assert_sense(f, SCSI_SENSE_LUN_NOT_SUPPORTED);
 }
 
+/* ---- conditions that are told once ---- */
+
+static void conditions_are_told_once_the_urgent_first(void **state)
+{
+	static const enum scsi_sense senses[] = { SCSI_SENSE_DEVICE_RESET,
+						  SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED,
+						  SCSI_SENSE_CAPACITY_CHANGED, SCSI_SENSE_LUNS_CHANGED };
+	struct scsi_fixture *f = *state;
+
+	for (int i = 3; i >= 0; i--) /* twice is once */
+		for (int twice = 0; twice < 2; twice++)
+			scsi_unit_attend(f->unit, (enum scsi_attention)(1u << i));
+	run_cdb(f, CDB(0x12, 0, 0, 0, 96), SCSI_DATA_IN, 96); /* INQUIRY is not held up */
+	assert_good(f, 96);
+	for (int i = 0; i < 4; i++) {
+		run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
+		assert_sense(f, senses[i]);
+	}
+	assert_int_equal(f->memory.log_count, 0);
+	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
+	assert_good(f, 512);
+}
+
+static void request_sense_has_conditions_as_its_data(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	scsi_unit_attend(f->unit, SCSI_ATTENTION_CAPACITY);
+	run_cdb(f, CDB(0x03, 0, 0, 0, 18, 0), SCSI_DATA_IN, 18);
+	assert_good(f, 18);
+	assert_memory_equal(f->data + 2, "\x06", 1);
+	assert_memory_equal(f->data + 12, "\x2a\x09", 2);
+	run_cdb(f, CDB(0x00), 0, 0);
+	assert_good(f, 0);
+}
+
+static void report_luns_answers_that_luns_changed(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	scsi_unit_attend(f->unit, SCSI_ATTENTION_LUNS);
+	scsi_unit_attend(f->unit, SCSI_ATTENTION_CAPACITY);
+	run_cdb(f, CDB(0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0), SCSI_DATA_IN, 256);
+	assert_good(f, 16);
+	run_cdb(f, CDB(0x00), 0, 0);
+	assert_sense(f, SCSI_SENSE_CAPACITY_CHANGED);
+	run_cdb(f, CDB(0x00), 0, 0);
+	assert_good(f, 0);
+}
+
+static void a_reset_aborts_what_came_before_it(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	f->memory.hold = true;
+	start(f, CDB(0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0), 0, 0);
+	scsi_unit_reset(f->unit);
+	assert_int_equal(f->done, 0);
+	memory_block_release(&f->memory, 1);
+	assert_int_equal(f->done, 1);
+	assert_int_equal(f->request.status, SCSI_TASK_ABORTED);
+	assert_int_equal(f->request.sense_bytes, 0);
+	f->memory.hold = false;
+	run_cdb(f, CDB(0x00), 0, 0);
+	assert_sense(f, SCSI_SENSE_DEVICE_RESET);
+	run_16(f, 0x8f, 0, 0, 1024, 0, 0); /* what comes after it is let alone */
+	assert_good(f, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, scsi_setup, scsi_teardown)
 
 int main(void)
@@ -107,6 +176,10 @@ int main(void)
 		T(unknown_operations_are_refused_by_name),
 		T(report_luns_lists_what_it_is_given),
 		T(absent_units_say_so),
+		T(conditions_are_told_once_the_urgent_first),
+		T(request_sense_has_conditions_as_its_data),
+		T(report_luns_answers_that_luns_changed),
+		T(a_reset_aborts_what_came_before_it),
 	};
 
 	return cmocka_run_group_tests_name("storage/scsi_unit", tests, NULL, NULL);
