@@ -19,6 +19,7 @@
 #include "io/error.h"
 #include "storage/images/image.h"
 #include "storage/images/lock.h"
+#include "storage/images/parent.h"
 #include "storage/images/vhd.h"
 #include "storage/images/vhdx.h"
 
@@ -267,35 +268,55 @@ static int open_format(struct image_file *file, const char *format, struct block
 			   "'%s' is not an image format; there are raw, vhd and vhdx", format);
 }
 
-int block_open(const char *path, const struct block_open_options *options,
-	       struct block_device **out_device, char *error)
+int image_open(struct image_file *file, const char *format, struct block_device **out_device, char *error)
 {
-	struct image_file file = { .path = path, .fd = -1 };
 	char holder[LOCK_HOLDER_BYTES];
-	int result;
+	int result = open_file(file, error);
 
-	if (options) {
-		file.read_only = options->read_only;
-		file.direct = options->direct;
-	}
-	result = open_file(&file, error);
 	if (result)
 		return result;
-	result = lock_take(file.fd, path, !file.read_only, holder);
+	/* Before it is locked: the lock of the same file further down would look like a stranger's. */
+	result = parent_check_circle(file, error);
+	if (result)
+		goto out_close;
+	result = lock_take(file->fd, file->path, !file->read_only, holder);
 	if (result) {
-		image_error(error, result, path, "is in use%s%s", holder[0] ? " by " : "", holder);
+		image_error(error, result, file->path, "is in use%s%s", holder[0] ? " by " : "", holder);
 		goto out_close;
 	}
-	result = measure_file(&file, error);
+	result = measure_file(file, error);
 	if (!result)
-		result = open_format(&file, options ? options->format : NULL, out_device, error);
+		result = open_format(file, format, out_device, error);
 	if (result)
 		goto out_close;
 	return 0;
 
 out_close:
-	close(file.fd); /* drops the lock; no request was made on it */
+	close(file->fd); /* drops the lock; no request was made on it */
 	return result;
+}
+
+int block_open(const char *path, const struct block_open_options *options,
+	       struct block_device **out_device, char *error)
+{
+	struct image_file file = { .path = path, .fd = -1 };
+	struct block_device *device;
+	int result;
+
+	if (options) {
+		file.read_only = options->read_only;
+		file.direct = options->direct;
+		file.parent = options->parent;
+	}
+	result = image_open(&file, options ? options->format : NULL, &device, error);
+	if (result)
+		return result;
+	if (file.parent && device->parent != file.parent) {
+		(void)block_close(device);
+		return image_error(error, -LIS_FORMAT, path, "is not a differencing image: it has no parent");
+	}
+	*out_device = device;
+	return 0;
 }
 
 int block_close(struct block_device *device)

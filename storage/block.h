@@ -49,7 +49,7 @@ struct block_request {
 	struct io_op io;
 	struct block_request *next;
 	void *driver;
-	uint64_t driver_data[6];
+	uint64_t driver_data[7];
 };
 
 struct block_geometry {
@@ -69,6 +69,7 @@ struct block_device;
 struct block_extent {
 	uint64_t length_bytes; /* at least a sector */
 	bool data;             /* false: reads as zero, and needs no reading to know it */
+	bool inherited;        /* block_map_own() only: what the parent has shows through */
 };
 
 #define BLOCK_DETAILS_LINES 4
@@ -88,7 +89,7 @@ struct block_driver {
 	void (*submit)(struct block_device *device, struct block_request *request);
 	/* Called when nothing is in flight. Makes everything durable. Returns 0 or an error; frees in any case. */
 	int (*close)(struct block_device *device);
-	/* Optional, see block_map() and block_describe(); @out_extent has the rest of the disk as data. */
+	/* Optional, see block_map_own() and block_describe(); @out_extent has the rest of the disk as data. */
 	int (*map)(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
 	void (*describe)(struct block_device *device, struct block_details *out_details);
 };
@@ -98,12 +99,20 @@ struct block_device {
 	const struct block_driver *driver;
 	struct block_geometry geometry;
 	char *path;
+	struct block_device *parent; /* differencing: what is under it, its own; NULL: none */
 };
 
 struct block_open_options {
 	const char *format;     /* NULL: found out from the contents; raw where nothing else fits */
 	bool read_only;
 	bool direct;            /* O_DIRECT where the file system has it */
+	/*
+	 * A differencing image only: its parent, open already. NULL: it is looked for where the image says,
+	 * and opened read-only. From success on it belongs to the new device, which closes it, and nobody
+	 * else writes to it. It may be open for writing: what was written to it is what shows through, and
+	 * its exclusive lock is kept.
+	 */
+	struct block_device *parent;
 };
 
 /* Enough for a path and a reason. */
@@ -116,21 +125,32 @@ struct block_open_options {
  * @out_device: set on success only
  * @error: BLOCK_ERROR_BYTES; on failure one line for the user that names the file and the reason
  *
+ * A differencing image opens its parents with it, each read-only and with a shared lock, whatever
+ * @options says for itself: any number of children may be open over one parent, and none while
+ * somebody writes to it. On failure options->parent stays the caller's.
+ *
  * Context: may sleep; not on a loop that serves guests.
  * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_BUSY (somebody has it open for writing), -LIS_READONLY,
- * -LIS_FORMAT (damaged or not of the format), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO.
+ * -LIS_FORMAT (damaged, not of the format, or over another parent), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO.
  */
 int block_open(const char *path, const struct block_open_options *options,
 	       struct block_device **out_device, char *error) LIS_MUST_USE;
 
 /* A new image. */
 struct block_create_options {
-	const char *format;            /* "raw", "vhd", "vhdx"; NULL: raw */
+	const char *format;            /* "raw", "vhd", "vhdx"; NULL: raw, or the parent's */
 	uint64_t size_bytes;           /* of the disk */
 	uint32_t block_bytes;          /* unit of allocation; 0: the format's usual one */
 	uint32_t logical_sector_bytes; /* 0: 512 */
 	bool fixed;                    /* all blocks have their place from the start */
 	bool allocate;                 /* fixed, raw: and their room on the disk */
+	/*
+	 * Not NULL: a differencing image over it, of its format and size (size_bytes, logical_sector_bytes: 0 or
+	 * the same). It stays the caller's. What the child tells of it is where it is, and as which it was
+	 * last changed: whoever has it open for writing has flushed it, and lets it be from then on. Then
+	 * block_open() with the same device as block_open_options.parent puts the child in its place.
+	 */
+	struct block_device *parent;
 };
 
 /**
@@ -163,6 +183,12 @@ void block_submit(struct block_device *device, struct io_loop *loop, struct bloc
  * Return: 0, -LIS_INVALID, -LIS_IO.
  */
 int block_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;
+
+/**
+ * block_map_own() - As block_map(), of the image alone: what shows through from its parent is told as such.
+ */
+int block_map_own(struct block_device *device, uint64_t offset_bytes,
+		  struct block_extent *out_extent) LIS_MUST_USE;
 
 /** block_describe() - What the format tells of itself. Context: as block_map(). */
 void block_describe(struct block_device *device, struct block_details *out_details);

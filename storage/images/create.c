@@ -42,6 +42,12 @@ static int fill(const struct create_file *file, const struct block_create_option
 {
 	const char *format = options->format ? options->format : "raw";
 
+	if (options->parent && strcmp(format, options->parent->driver->name))
+		return image_error(file->error, -LIS_INVALID, file->path,
+				   "a child is of the format of its parent: %s is %s, not %s",
+				   options->parent->path, options->parent->driver->name, format);
+	if (options->parent && options->fixed)
+		return image_error(file->error, -LIS_INVALID, file->path, "a differencing image cannot be fixed");
 	if (!options->size_bytes || options->size_bytes % 512)
 		return image_error(file->error, -LIS_INVALID, file->path,
 				   "a disk has a whole number of sectors of 512 bytes, one at least");
@@ -55,8 +61,25 @@ static int fill(const struct create_file *file, const struct block_create_option
 			   "'%s' is not an image format; there are raw, vhd and vhdx", format);
 }
 
+/* What a child has from its parent. */
+static int inherit(const struct create_file *file, struct block_create_options *options)
+{
+	const struct block_geometry *geometry = &options->parent->geometry;
+
+	if ((options->size_bytes && options->size_bytes != geometry->size_bytes) ||
+	    (options->logical_sector_bytes && options->logical_sector_bytes != geometry->logical_sector_bytes))
+		return image_error(file->error, -LIS_INVALID, file->path,
+				   "a child has the size and the sectors of its parent");
+	options->size_bytes = geometry->size_bytes;
+	options->logical_sector_bytes = geometry->logical_sector_bytes;
+	if (!options->format)
+		options->format = options->parent->driver->name;
+	return 0;
+}
+
 int block_create(const char *path, const struct block_create_options *options, char *error)
 {
+	struct block_create_options all = *options;
 	struct create_file file = { .path = path, .error = error };
 	int result;
 
@@ -64,7 +87,9 @@ int block_create(const char *path, const struct block_create_options *options, c
 	if (file.fd < 0)
 		return image_error(error, errno == EEXIST ? -LIS_REFUSED : lis_error_from_errno(errno), path,
 				   "cannot be made: %s", strerror(errno));
-	result = fill(&file, options);
+	result = all.parent ? inherit(&file, &all) : 0;
+	if (!result)
+		result = fill(&file, &all);
 	if (!result && fsync(file.fd) < 0)
 		result = image_error(error, image_errno(errno), path, "cannot be written: %s",
 				     strerror(errno));

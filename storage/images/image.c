@@ -109,6 +109,9 @@ void image_finish(struct image *image, const struct image_file *file)
 {
 	int flags;
 
+	/* Requests are handed on to the parent as they are. */
+	if (image->device.parent)
+		image->device.geometry.buffer_align_bytes = image->device.parent->geometry.buffer_align_bytes;
 	if (!file->direct)
 		return;
 	flags = fcntl(image->fd, F_GETFL);
@@ -118,7 +121,8 @@ void image_finish(struct image *image, const struct image_file *file)
 		fcntl(image->fd, F_SETFL, flags);
 		goto out_buffered;
 	}
-	image->device.geometry.buffer_align_bytes = IMAGE_DIRECT_ALIGN_BYTES;
+	if (image->device.geometry.buffer_align_bytes < IMAGE_DIRECT_ALIGN_BYTES)
+		image->device.geometry.buffer_align_bytes = IMAGE_DIRECT_ALIGN_BYTES;
 	return;
 
 out_buffered:

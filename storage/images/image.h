@@ -27,6 +27,8 @@ struct image_file {
 	bool read_only;
 	bool direct;     /* O_DIRECT is wanted; image_finish() switches it on */
 	bool can_punch;  /* fallocate() punches holes here */
+	struct block_device *parent;    /* block_open_options.parent */
+	const struct image_file *child; /* it is opened as a parent of this one */
 };
 
 /* Base of raw and vhdx. @device comes first: a struct block_device * is a struct image *. */
@@ -86,6 +88,16 @@ int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes)
 
 /** image_errno() - What block_done says for an errno. Return: -LIS_IO, -LIS_NOSPACE, -LIS_READONLY, -LIS_NOMEM. */
 int image_errno(int posix);
+
+/**
+ * image_open() - Open, lock and parse the file that is at file->path.
+ * @file: path, read_only, direct, parent and child are set
+ * @format: as block_open_options.format
+ *
+ * Context and return: as block_open().
+ */
+int image_open(struct image_file *file, const char *format, struct block_device **out_device,
+	       char *error) LIS_MUST_USE;
 
 /**
  * raw_open() - The format that is none.

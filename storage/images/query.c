@@ -43,7 +43,7 @@ void query_add(struct block_details *details, bool problem, const char *line)
 	}
 }
 
-int block_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+int block_map_own(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
 {
 	struct block_extent extent = {
 		.length_bytes = device->geometry.size_bytes - offset_bytes,
@@ -69,6 +69,25 @@ int block_map(struct block_device *device, uint64_t offset_bytes, struct block_e
 		extent.length_bytes = sector_bytes;
 		extent.data = true;
 	}
+	*out_extent = extent;
+	return 0;
+}
+
+int block_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	uint64_t bytes = UINT64_MAX;
+	struct block_extent extent;
+
+	do {
+		int result = block_map_own(device, offset_bytes, &extent);
+
+		if (result)
+			return result;
+		if (extent.length_bytes < bytes)
+			bytes = extent.length_bytes;
+		device = device->parent;
+	} while (extent.inherited);
+	extent.length_bytes = bytes;
 	*out_extent = extent;
 	return 0;
 }

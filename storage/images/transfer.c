@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "vmbus/os.h"
@@ -34,19 +33,13 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static struct block_request *request_of(struct io_op *op)
-{
-	return (struct block_request *)((char *)op - offsetof(struct block_request, io));
-}
-
 void transfer_init(struct image *image, struct block_request *request)
 {
 	request->driver = image;
 	memset(request->driver_data, 0, sizeof(request->driver_data));
 }
 
-/* Moves along the vector. */
-static void advance(struct block_request *request, uint64_t bytes)
+void transfer_advance(struct block_request *request, uint64_t bytes)
 {
 	struct transfer *transfer = transfer_of(request);
 
@@ -70,7 +63,7 @@ void transfer_fill_zero(struct block_request *request, uint64_t bytes)
 
 		memset((char *)iov->iov_base + transfer->iov_skip_bytes, 0, now_bytes);
 		bytes -= now_bytes;
-		advance(request, now_bytes); /* also past empty buffers */
+		transfer_advance(request, now_bytes); /* also past empty buffers */
 	}
 }
 
@@ -144,7 +137,7 @@ static void submit_data(struct block_request *request)
 
 static void data_done(struct io_op *op, int32_t result)
 {
-	struct block_request *request = request_of(op);
+	struct block_request *request = transfer_io_request(op);
 	struct transfer *transfer = transfer_of(request);
 
 	if (is_transient(result)) {
@@ -156,7 +149,7 @@ static void data_done(struct io_op *op, int32_t result)
 		/* A write that takes nothing would do so for ever. */
 		transfer->finished(request, request->op == BLOCK_READ ? -LIS_EMPTY : -LIS_IO);
 	} else {
-		advance(request, (uint64_t)result);
+		transfer_advance(request, (uint64_t)result);
 		transfer->file_offset_bytes += (uint64_t)result;
 		transfer->left_bytes -= (uint64_t)result;
 		if (transfer->left_bytes)
@@ -222,7 +215,7 @@ static void clear_written(struct block_request *request, int32_t result)
 
 static void clear_done(struct io_op *op, int32_t result)
 {
-	struct block_request *request = request_of(op);
+	struct block_request *request = transfer_io_request(op);
 	struct transfer *transfer = transfer_of(request);
 	bool unknown = result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV;
 
@@ -261,7 +254,7 @@ void transfer_clear(struct block_request *request, uint64_t file_offset_bytes, u
 
 static void sync_done(struct io_op *op, int32_t result)
 {
-	struct block_request *request = request_of(op);
+	struct block_request *request = transfer_io_request(op);
 	struct transfer *transfer = transfer_of(request);
 
 	if (is_transient(result)) {

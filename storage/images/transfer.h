@@ -10,11 +10,14 @@
 #ifndef OPENLIS_STORAGE_IMAGES_TRANSFER_H
 #define OPENLIS_STORAGE_IMAGES_TRANSFER_H
 
+#include <stddef.h>
+
 #include "storage/images/image.h"
 
 #define TRANSFER_DSYNC 0x1u       /* writes of this run are durable when they end */
 #define TRANSFER_NEEDS_FLUSH 0x2u /* the format's: something of a FUA request is not durable yet */
 #define TRANSFER_WRITE_ZERO 0x4u  /* own use: fallocate() does not work here, zeroes are written */
+#define TRANSFER_SETTLE 0x8u      /* the format's: waits until its metadata is durable, to go on after it */
 
 typedef void transfer_finished(struct block_request *request, int error);
 
@@ -28,6 +31,7 @@ struct transfer {
 		struct io_call call; /* the format's, between runs */
 	};
 	uint64_t done_bytes;         /* of the request */
+	uint64_t mark_bytes;         /* the format's: the last so many of them are not in its bitmaps yet */
 	uint64_t iov_skip_bytes;     /* done of iov[iov_index] */
 	uint32_t iov_index;
 	int16_t error;               /* the format's, for the time @call is under way */
@@ -41,6 +45,19 @@ _Static_assert(sizeof(struct transfer) <= sizeof(((struct block_request *)0)->dr
 static inline struct transfer *transfer_of(struct block_request *request)
 {
 	return (struct transfer *)request->driver_data;
+}
+
+/* The request whose transfer.call was called. */
+static inline struct block_request *transfer_call_request(struct io_call *call)
+{
+	return (struct block_request *)((char *)call - offsetof(struct transfer, call) -
+					offsetof(struct block_request, driver_data));
+}
+
+/* The request whose block_request.io was done. */
+static inline struct block_request *transfer_io_request(struct io_op *op)
+{
+	return (struct block_request *)((char *)op - offsetof(struct block_request, io));
 }
 
 /* The image a request was submitted to. */
@@ -74,6 +91,9 @@ void transfer_clear(struct block_request *request, uint64_t file_offset_bytes, u
 
 /** transfer_sync() - fdatasync(). */
 void transfer_sync(struct block_request *request, transfer_finished *finished);
+
+/** transfer_advance() - The next @bytes were done by other means; moves along. */
+void transfer_advance(struct block_request *request, uint64_t bytes);
 
 /** transfer_fill_zero() - The next @bytes of a READ are zero; moves along, submits nothing. */
 void transfer_fill_zero(struct block_request *request, uint64_t bytes);
