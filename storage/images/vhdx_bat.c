@@ -5,7 +5,8 @@
  * reads as zero, so a block needs no writing before it is used.
  *
  * Entries change under vhdx.lock, from not present to present or to zero, never back; readers take no
- * lock. A changed entry is dirty until the journal has logged it.
+ * lock. A changed entry is dirty until the journal has logged it. In a differencing file not present may
+ * also become partially present, which becomes present.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,14 +63,6 @@ static int read_table(struct vhdx *vhdx)
 	return 0;
 }
 
-/* How much of a block must be inside the file: the last one ends with the disk. */
-static uint64_t block_used_bytes(const struct vhdx *vhdx, uint64_t block)
-{
-	uint64_t rest_bytes = vhdx->image.device.geometry.size_bytes - (block << vhdx->block_shift);
-
-	return rest_bytes < vhdx->block_bytes ? rest_bytes : vhdx->block_bytes;
-}
-
 static bool hits_metadata(const struct vhdx *vhdx, uint64_t from, uint64_t bytes)
 {
 	const uint64_t places[][2] = {
@@ -104,17 +97,58 @@ static bool remembers_place(uint64_t entry)
 	return (state == VHDX_BLOCK_UNDEFINED || state == VHDX_BLOCK_UNMAPPED) && (entry & VHDX_BAT_OFFSET);
 }
 
+static uint64_t bitmap_entry(struct vhdx *vhdx, uint64_t chunk)
+{
+	return atomic_load_explicit(&vhdx->bat[vhdx_bitmap_index(vhdx, chunk)], memory_order_acquire);
+}
+
+static bool bitmap_present(uint64_t entry)
+{
+	return (entry & VHDX_BAT_STATE) == VHDX_BITMAP_PRESENT;
+}
+
+static int check_bitmap(struct vhdx *vhdx, uint64_t chunk, uint8_t *taken)
+{
+	uint64_t entry = bitmap_entry(vhdx, chunk), offset_bytes = entry & VHDX_BAT_OFFSET, end_bytes;
+
+	if (!bitmap_present(entry)) {
+		vhdx->space.bitmaps_absent++;
+		if (entry & (VHDX_BAT_STATE | VHDX_BAT_RESERVED))
+			return vhdx_damaged(vhdx, "the BAT entry of sector bitmap %llu is not valid",
+					    (unsigned long long)chunk);
+		return 0;
+	}
+	if (entry & VHDX_BAT_RESERVED || __builtin_add_overflow(offset_bytes, VHDX_BITMAP_BYTES, &end_bytes) ||
+	    end_bytes > vhdx->file_bytes)
+		return vhdx_damaged(vhdx, "sector bitmap %llu is behind the end of the file, which was cut off",
+				    (unsigned long long)chunk);
+	if (hits_metadata(vhdx, offset_bytes, VHDX_BITMAP_BYTES) ||
+	    !take_units(taken, offset_bytes, VHDX_BITMAP_BYTES))
+		return vhdx_damaged(vhdx, "sector bitmap %llu overlaps something else",
+				    (unsigned long long)chunk);
+	if (end_bytes > vhdx->space.end_bytes)
+		vhdx->space.end_bytes = end_bytes;
+	return 0;
+}
+
+static bool state_valid(struct vhdx *vhdx, uint64_t block, uint32_t state)
+{
+	if (state == VHDX_BLOCK_PARTIALLY_PRESENT)
+		return vhdx->differencing && bitmap_present(bitmap_entry(vhdx, block >> vhdx->chunk_shift));
+	return state != 4 && state != 5;
+}
+
 static int check_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry, uint8_t *taken)
 {
 	uint64_t offset_bytes = entry & VHDX_BAT_OFFSET;
 	uint32_t state = entry & VHDX_BAT_STATE;
 	uint64_t end_bytes;
 
-	if (entry & VHDX_BAT_RESERVED || state == 4 || state == 5 || state == VHDX_BLOCK_PARTIALLY_PRESENT)
+	if (entry & VHDX_BAT_RESERVED || !state_valid(vhdx, block, state))
 		return vhdx_damaged(vhdx, "the BAT entry of block %llu is not valid", (unsigned long long)block);
-	if (state != VHDX_BLOCK_FULLY_PRESENT && !remembers_place(entry))
+	if (!vhdx_bat_has_place(entry) && !remembers_place(entry))
 		return 0;
-	if (__builtin_add_overflow(offset_bytes, block_used_bytes(vhdx, block), &end_bytes) ||
+	if (__builtin_add_overflow(offset_bytes, vhdx_block_used_bytes(vhdx, block), &end_bytes) ||
 	    end_bytes > vhdx->file_bytes)
 		return vhdx_damaged(vhdx, "block %llu is behind the end of the file, which was cut off",
 				    (unsigned long long)block);
@@ -125,6 +159,11 @@ static int check_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry, uint8_
 	if (offset_bytes + vhdx->block_bytes > vhdx->space.end_bytes)
 		vhdx->space.end_bytes = offset_bytes + vhdx->block_bytes;
 	return 0;
+}
+
+static uint64_t chunk_count(const struct vhdx *vhdx)
+{
+	return ((vhdx->block_count - 1) >> vhdx->chunk_shift) + 1;
 }
 
 static int check_table(struct vhdx *vhdx)
@@ -139,11 +178,13 @@ static int check_table(struct vhdx *vhdx)
 	for (uint64_t block = 0; block < vhdx->block_count && !result; block++) {
 		uint64_t entry = vhdx_bat_entry(vhdx, block);
 
-		if (!vhdx_bat_present(entry))
+		if (!vhdx_bat_has_place(entry))
 			vhdx->space.absent++;
 		if (entry)
 			result = check_entry(vhdx, block, entry, taken);
 	}
+	for (uint64_t chunk = 0; vhdx->differencing && chunk < chunk_count(vhdx) && !result; chunk++)
+		result = check_bitmap(vhdx, chunk, taken);
 	munmap(taken, taken_bytes);
 	return result;
 }
@@ -153,6 +194,9 @@ int vhdx_bat_load(struct vhdx *vhdx)
 	uint64_t entries = vhdx->block_count + ((vhdx->block_count - 1) >> vhdx->chunk_shift);
 	int result;
 
+	/* The last chunk is whole, with its bitmap, where there are bitmaps. */
+	if (vhdx->differencing)
+		entries = vhdx_bitmap_index(vhdx, chunk_count(vhdx) - 1) + 1;
 	if (entries * sizeof(uint64_t) > vhdx->bat_region_bytes)
 		return vhdx_damaged(vhdx, "its BAT is too short for its size");
 	vhdx->bat_sectors = (uint32_t)((entries + ENTRIES_PER_SECTOR - 1) / ENTRIES_PER_SECTOR);
@@ -165,9 +209,8 @@ int vhdx_bat_load(struct vhdx *vhdx)
 
 /* ---- changing entries ---- */
 
-static void set_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry)
+static void set_index(struct vhdx *vhdx, uint64_t index, uint64_t entry)
 {
-	uint64_t index = block + (block >> vhdx->chunk_shift);
 	uint64_t sector = index / ENTRIES_PER_SECTOR;
 	uint64_t bit = UINT64_C(1) << sector % 64;
 
@@ -180,12 +223,18 @@ static void set_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry)
 	atomic_store_explicit(&vhdx->bat[index], entry, memory_order_release);
 }
 
-/* Makes the file longer by at least a block. */
-static int grow(struct vhdx *vhdx)
+static void set_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry)
+{
+	set_index(vhdx, block + (block >> vhdx->chunk_shift), entry);
+}
+
+/* Makes the file longer by at least @bytes. */
+static int grow(struct vhdx *vhdx, uint64_t bytes)
 {
 	struct vhdx_space *space = &vhdx->space;
-	uint64_t need_bytes = space->end_bytes + vhdx->block_bytes;
-	uint64_t all_bytes = space->end_bytes + space->absent * vhdx->block_bytes;
+	uint64_t need_bytes = space->end_bytes + bytes;
+	uint64_t all_bytes = space->end_bytes + space->absent * vhdx->block_bytes +
+			     space->bitmaps_absent * VHDX_BITMAP_BYTES;
 	uint64_t size_bytes = need_bytes > space->end_bytes + GROW_BYTES ? need_bytes :
 									    space->end_bytes + GROW_BYTES;
 
@@ -210,6 +259,22 @@ static int grow(struct vhdx *vhdx)
 	return 0;
 }
 
+/* Room at the end of the file. */
+static int append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_bytes)
+{
+	struct vhdx_space *space = &vhdx->space;
+
+	if (!space->grown || space->end_bytes + bytes > space->file_bytes) {
+		int result = grow(vhdx, bytes);
+
+		if (result)
+			return result;
+	}
+	*out_offset_bytes = space->end_bytes;
+	space->end_bytes += bytes;
+	return 0;
+}
+
 /* Finds room for a block: the place it had before it was unmapped, or the end of the file. */
 static int find_room(struct vhdx *vhdx, uint64_t entry, uint64_t *out_offset_bytes)
 {
@@ -222,15 +287,7 @@ static int find_room(struct vhdx *vhdx, uint64_t entry, uint64_t *out_offset_byt
 		*out_offset_bytes = old_bytes;
 		return 0;
 	}
-	if (!space->grown || space->end_bytes + vhdx->block_bytes > space->file_bytes) {
-		int result = grow(vhdx);
-
-		if (result)
-			return result;
-	}
-	*out_offset_bytes = space->end_bytes;
-	space->end_bytes += vhdx->block_bytes;
-	return 0;
+	return append(vhdx, vhdx->block_bytes, out_offset_bytes);
 }
 
 int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block)
@@ -253,29 +310,123 @@ int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block)
 	return result;
 }
 
+static int append_partial(struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t chunk = block >> vhdx->chunk_shift, offset_bytes;
+	int result;
+
+	if (!bitmap_present(bitmap_entry(vhdx, chunk))) {
+		result = append(vhdx, VHDX_BITMAP_BYTES, &offset_bytes);
+		if (result)
+			return result;
+		vhdx->space.bitmaps_absent--;
+		set_index(vhdx, vhdx_bitmap_index(vhdx, chunk), offset_bytes | VHDX_BITMAP_PRESENT);
+	}
+	result = append(vhdx, vhdx->block_bytes, &offset_bytes);
+	if (!result) {
+		vhdx->space.absent--;
+		set_entry(vhdx, block, offset_bytes | VHDX_BLOCK_PARTIALLY_PRESENT);
+	}
+	return result;
+}
+
+int vhdx_bat_partial(struct vhdx *vhdx, uint64_t block)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&vhdx->lock);
+	if ((vhdx_bat_entry(vhdx, block) & VHDX_BAT_STATE) == VHDX_BLOCK_NOT_PRESENT) {
+		result = vhdx->journal.failed;
+		if (!result)
+			result = append_partial(vhdx, block);
+	}
+	pthread_mutex_unlock(&vhdx->lock);
+	return result;
+}
+
+void vhdx_bat_complete(struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t entry;
+
+	pthread_mutex_lock(&vhdx->lock);
+	entry = vhdx_bat_entry(vhdx, block);
+	if ((entry & VHDX_BAT_STATE) == VHDX_BLOCK_PARTIALLY_PRESENT)
+		set_entry(vhdx, block, (entry & VHDX_BAT_OFFSET) | VHDX_BLOCK_FULLY_PRESENT);
+	pthread_mutex_unlock(&vhdx->lock);
+}
+
+/* Is a block that reads as anything, or as what the parent has, until it is zero? */
+static bool may_become_zero(const struct vhdx *vhdx, uint64_t entry)
+{
+	uint32_t state = entry & VHDX_BAT_STATE;
+
+	return state == VHDX_BLOCK_UNDEFINED || state == VHDX_BLOCK_UNMAPPED ||
+	       (state == VHDX_BLOCK_NOT_PRESENT && vhdx->differencing);
+}
+
 void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block)
 {
-	uint32_t state = vhdx_bat_entry(vhdx, block) & VHDX_BAT_STATE;
-
-	if (state != VHDX_BLOCK_UNDEFINED && state != VHDX_BLOCK_UNMAPPED)
+	if (!may_become_zero(vhdx, vhdx_bat_entry(vhdx, block)))
 		return;
 	pthread_mutex_lock(&vhdx->lock);
-	state = vhdx_bat_entry(vhdx, block) & VHDX_BAT_STATE;
-	if (state == VHDX_BLOCK_UNDEFINED || state == VHDX_BLOCK_UNMAPPED)
+	if (may_become_zero(vhdx, vhdx_bat_entry(vhdx, block)))
 		set_entry(vhdx, block, VHDX_BLOCK_ZERO);
 	pthread_mutex_unlock(&vhdx->lock);
 }
 
 /* ---- for the journal ---- */
 
-void vhdx_bat_collect(struct vhdx *vhdx, uint32_t max)
+static void collect_sector(struct vhdx *vhdx, uint32_t sector)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	vhdx->space.dirty[sector / 64] &= ~(UINT64_C(1) << sector % 64);
+	vhdx->space.dirty_count--;
+	memcpy(journal->sectors + journal->sector_count * SECTOR, (const char *)vhdx->bat + (uint64_t)sector * SECTOR,
+	       SECTOR);
+	journal->sector_offset_bytes[journal->sector_count++] = vhdx->bat_offset_bytes + (uint64_t)sector * SECTOR;
+}
+
+/*
+ * A block that is partially present must not come without its bitmap's entry, which may be in a sector
+ * further on: then both go into one entry of the log.
+ */
+static void collect_bitmap_entry(struct vhdx *vhdx, uint32_t sector)
+{
+	uint64_t last = (sector + UINT64_C(1)) * ENTRIES_PER_SECTOR - 1;
+	uint64_t chunk = last / ((UINT64_C(1) << vhdx->chunk_shift) + 1);
+	uint64_t other = vhdx_bitmap_index(vhdx, chunk) / ENTRIES_PER_SECTOR;
+
+	if (vhdx->differencing && other != sector && other < vhdx->bat_sectors &&
+	    vhdx->space.dirty[other / 64] & UINT64_C(1) << other % 64)
+		collect_sector(vhdx, (uint32_t)other);
+}
+
+static void collect_bitmaps(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+
+	while (journal->sector_count < VHDX_JOURNAL_SECTORS_MAX) {
+		uint64_t place = sector_map_collect(&vhdx->map, &journal->map_cursor,
+						    journal->sectors + journal->sector_count * SECTOR);
+
+		if (!place)
+			break;
+		journal->sector_offset_bytes[journal->sector_count++] = place;
+	}
+}
+
+void vhdx_bat_collect(struct vhdx *vhdx)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
 	uint64_t *dirty = vhdx->space.dirty;
 
 	journal->sector_count = 0;
 	pthread_mutex_lock(&vhdx->lock);
-	while (vhdx->space.dirty_count && journal->sector_count < max && journal->cursor < vhdx->bat_sectors) {
+	if (vhdx->differencing)
+		collect_bitmaps(vhdx);
+	while (vhdx->space.dirty_count && journal->sector_count + 2 <= VHDX_JOURNAL_SECTORS_MAX &&
+	       journal->cursor < vhdx->bat_sectors) {
 		uint32_t sector = journal->cursor;
 		uint64_t word = dirty[sector / 64] >> sector % 64;
 
@@ -284,11 +435,8 @@ void vhdx_bat_collect(struct vhdx *vhdx, uint32_t max)
 			continue;
 		}
 		sector += (uint32_t)__builtin_ctzll(word);
-		dirty[sector / 64] &= ~(UINT64_C(1) << sector % 64);
-		vhdx->space.dirty_count--;
-		memcpy(journal->sectors + journal->sector_count * SECTOR,
-		       (const char *)vhdx->bat + (uint64_t)sector * SECTOR, SECTOR);
-		journal->sector_index[journal->sector_count++] = sector;
+		collect_bitmap_entry(vhdx, sector);
+		collect_sector(vhdx, sector);
 		journal->cursor = sector + 1;
 	}
 	journal->entry_file_bytes = vhdx->space.file_bytes;
@@ -301,12 +449,15 @@ void vhdx_bat_uncollect(struct vhdx *vhdx)
 
 	pthread_mutex_lock(&vhdx->lock);
 	for (uint32_t i = 0; i < journal->sector_count; i++) {
-		uint32_t sector = journal->sector_index[i];
+		uint64_t sector = (journal->sector_offset_bytes[i] - vhdx->bat_offset_bytes) / SECTOR;
 		uint64_t bit = UINT64_C(1) << sector % 64;
 
+		if (sector >= vhdx->bat_sectors)
+			continue; /* of a bitmap */
 		vhdx->space.dirty_count += !(vhdx->space.dirty[sector / 64] & bit);
 		vhdx->space.dirty[sector / 64] |= bit;
 	}
+	sector_map_settled(&vhdx->map, false);
 	journal->sector_count = 0;
 	pthread_mutex_unlock(&vhdx->lock);
 }

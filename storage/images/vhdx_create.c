@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Makes VHDX files, fixed and dynamic: headers in the first MiB, then 1 MiB of log, 1 MiB of metadata,
+ * Makes VHDX files, fixed, dynamic and differencing: headers in the first MiB, then 1 MiB of log, 1 MiB of metadata,
  * the BAT, and the blocks of a fixed disk in their order.
  */
 #include <stdlib.h>
@@ -23,6 +23,7 @@ struct plan {
 	uint32_t block_bytes;
 	uint32_t sector_bytes;
 	bool fixed;
+	struct block_device *parent;
 	uint64_t blocks;
 	uint64_t chunk_blocks; /* between two sector bitmap entries */
 	uint64_t bat_entries;
@@ -76,40 +77,23 @@ static int write_region_tables(const struct create_file *file, const struct plan
 	return result;
 }
 
-static int write_metadata(const struct create_file *file, const struct plan *plan)
-{
-	const struct vhdx_file_parameters parameters = {
-		plan->block_bytes, plan->fixed ? VHDX_LEAVE_BLOCKS_ALLOCATED : 0,
-	};
-	const uint32_t physical_bytes = 4096;
+struct item {
 	struct guid id;
-	const struct {
-		struct guid id;
-		const void *value;
-		uint32_t bytes;
-		uint32_t flags;
-	} items[] = {
-		{ VHDX_FILE_PARAMETERS, &parameters, sizeof(parameters), VHDX_METADATA_IS_REQUIRED },
-		{ VHDX_VIRTUAL_DISK_SIZE, &plan->size_bytes, 8,
-		  VHDX_METADATA_IS_REQUIRED | VHDX_METADATA_IS_VIRTUAL_DISK },
-		{ VHDX_PAGE_83_DATA, &id, sizeof(id),
-		  VHDX_METADATA_IS_REQUIRED | VHDX_METADATA_IS_VIRTUAL_DISK },
-		{ VHDX_LOGICAL_SECTOR_SIZE, &plan->sector_bytes, 4,
-		  VHDX_METADATA_IS_REQUIRED | VHDX_METADATA_IS_VIRTUAL_DISK },
-		{ VHDX_PHYSICAL_SECTOR_SIZE, &physical_bytes, 4,
-		  VHDX_METADATA_IS_REQUIRED | VHDX_METADATA_IS_VIRTUAL_DISK },
-	};
+	const void *value;
+	uint32_t bytes;
+	uint32_t flags;
+};
+
+static int write_items(const struct create_file *file, const struct item *items, uint16_t count)
+{
 	const struct vhdx_metadata_table header = {
 		.signature = { 'm', 'e', 't', 'a', 'd', 'a', 't', 'a' },
-		.entry_count = sizeof(items) / sizeof(items[0]),
+		.entry_count = count,
 	};
 	uint32_t offset_bytes = VHDX_METADATA_TABLE_BYTES;
-	int result;
+	int result = create_write(file, &header, sizeof(header), METADATA_OFFSET);
 
-	if (vhdx_new_guid(&id))
-		return image_error(file->error, -LIS_IO, file->path, "no random numbers to be had");
-	result = create_write(file, &header, sizeof(header), METADATA_OFFSET);
-	for (uint32_t i = 0; i < header.entry_count && !result; i++) {
+	for (uint32_t i = 0; i < count && !result; i++) {
 		const struct vhdx_metadata_entry entry = {
 			.item_id = items[i].id,
 			.offset_bytes = offset_bytes,
@@ -124,6 +108,39 @@ static int write_metadata(const struct create_file *file, const struct plan *pla
 					      METADATA_OFFSET + offset_bytes);
 		offset_bytes += items[i].bytes;
 	}
+	return result;
+}
+
+static int write_metadata(const struct create_file *file, const struct plan *plan)
+{
+	const uint32_t required = VHDX_METADATA_IS_REQUIRED, disk = required | VHDX_METADATA_IS_VIRTUAL_DISK;
+	const struct vhdx_file_parameters parameters = {
+		plan->block_bytes, plan->parent ? VHDX_HAS_PARENT : plan->fixed ? VHDX_LEAVE_BLOCKS_ALLOCATED : 0,
+	};
+	const uint32_t physical_bytes = plan->parent ? plan->parent->geometry.physical_sector_bytes : 4096;
+	uint8_t *locator = NULL;
+	struct guid id;
+	struct item items[6] = {
+		{ VHDX_FILE_PARAMETERS, &parameters, sizeof(parameters), required },
+		{ VHDX_VIRTUAL_DISK_SIZE, &plan->size_bytes, 8, disk },
+		{ VHDX_PAGE_83_DATA, &id, sizeof(id), disk },
+		{ VHDX_LOGICAL_SECTOR_SIZE, &plan->sector_bytes, 4, disk },
+		{ VHDX_PHYSICAL_SECTOR_SIZE, &physical_bytes, 4, disk },
+		{ VHDX_PARENT_LOCATOR, NULL, 0, required },
+	};
+	int result = 0;
+
+	if (plan->parent) {
+		/* To the guest it stays the same disk. */
+		id = plan->parent->geometry.unique_id;
+		result = vhdx_parent_locator(file->path, plan->parent, &locator, &items[5].bytes, file->error);
+		items[5].value = locator;
+	} else if (vhdx_new_guid(&id)) {
+		result = image_error(file->error, -LIS_IO, file->path, "no random numbers to be had");
+	}
+	if (!result)
+		result = write_items(file, items, plan->parent ? 6 : 5);
+	free(locator);
 	return result;
 }
 
@@ -156,7 +173,7 @@ static int write_fixed_table(const struct create_file *file, const struct plan *
 static int make_plan(const struct create_file *file, const struct block_create_options *options,
 		     struct plan *out_plan)
 {
-	struct plan plan = { .size_bytes = options->size_bytes, .fixed = options->fixed };
+	struct plan plan = { .size_bytes = options->size_bytes, .fixed = options->fixed, .parent = options->parent };
 
 	plan.block_bytes = options->block_bytes ? options->block_bytes :
 			   options->size_bytes > LARGE_DISK_BYTES ? BLOCK_BYTES_LARGE : BLOCK_BYTES_SMALL;
@@ -173,6 +190,8 @@ static int make_plan(const struct create_file *file, const struct block_create_o
 	plan.blocks = (plan.size_bytes + plan.block_bytes - 1) / plan.block_bytes;
 	plan.chunk_blocks = VHDX_SECTORS_PER_CHUNK * plan.sector_bytes / plan.block_bytes;
 	plan.bat_entries = plan.blocks + (plan.blocks - 1) / plan.chunk_blocks;
+	if (plan.parent) /* whole chunks, each with its bitmap's entry */
+		plan.bat_entries = ((plan.blocks - 1) / plan.chunk_blocks + 1) * (plan.chunk_blocks + 1);
 	plan.bat_bytes = (plan.bat_entries * sizeof(uint64_t) + VHDX_UNIT_BYTES - 1) & ~(VHDX_UNIT_BYTES - 1);
 	*out_plan = plan;
 	return 0;

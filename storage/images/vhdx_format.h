@@ -150,6 +150,12 @@ enum vhdx_payload_state {
 	VHDX_BLOCK_PARTIALLY_PRESENT = 7, /* differencing only */
 };
 
+/* Of the entry for a sector bitmap block. Source: [ms-vhdx 2.5.1.2] Sector Bitmap BAT Entry States. */
+#define VHDX_BITMAP_PRESENT 6u
+
+/* One bit for each sector of a chunk, lowest first; set: it is in this file. Source: [ms-vhdx 2.5.1.2] */
+#define VHDX_BITMAP_BYTES (UINT32_C(1) << 20)
+
 /* Source: [ms-vhdx 2.6.1.1] Metadata Table Header. */
 struct vhdx_metadata_table {
 	uint8_t signature[8]; /* "metadata" */
@@ -189,5 +195,24 @@ _Static_assert(sizeof(struct vhdx_file_parameters) == 8, "[ms-vhdx 2.6.2.1]");
 
 #define VHDX_LEAVE_BLOCKS_ALLOCATED 0x1u /* fixed */
 #define VHDX_HAS_PARENT 0x2u             /* differencing */
+
+/* Source: [ms-vhdx 2.6.2.6.1] Parent Locator Header. Keys and values follow, in UTF-16 without a final zero. */
+struct vhdx_locator {
+	struct guid type;
+	uint16_t reserved;
+	uint16_t count;
+};
+_Static_assert(sizeof(struct vhdx_locator) == 20, "[ms-vhdx 2.6.2.6.1]");
+
+/* Source: [ms-vhdx 2.6.2.6.2] Parent Locator Entry. Offsets are from the start of the item. */
+struct vhdx_locator_entry {
+	uint32_t key_offset_bytes;
+	uint32_t value_offset_bytes;
+	uint16_t key_bytes;
+	uint16_t value_bytes;
+};
+_Static_assert(sizeof(struct vhdx_locator_entry) == 12, "[ms-vhdx 2.6.2.6.2]");
+
+#define VHDX_LOCATOR_TYPE GUID(0xb04aefb7, 0xd19e, 0x4a81, 0xb789, 0x25b8e9445913)
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the VHDX files: vhdx_open.c parses, vhdx_log.c replays, vhdx_bat.c finds and allocates
- * blocks, vhdx_journal.c makes metadata durable, vhdx_io.c serves requests.
+ * blocks, vhdx_journal.c makes metadata durable, vhdx_io.c serves requests; vhdx_parent.c finds the
+ * parent of a differencing file, vhdx_diff.c serves what such a file has only in part.
  *
  * Locking: BAT entries are atomic and read without a lock. They change, as everything in struct
  * vhdx_space and the queue of struct vhdx_journal does, under vhdx.lock, which is held for memory
@@ -13,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "storage/images/sector_map.h"
 #include "storage/images/transfer.h"
 #include "storage/images/vhdx.h"
 #include "storage/images/vhdx_format.h"
@@ -37,6 +39,7 @@ struct vhdx_space {
 	uint64_t end_bytes;   /* behind the last thing in the file, 1 MiB aligned: the next block */
 	uint64_t file_bytes;  /* the file's length */
 	uint64_t absent;      /* blocks without a place in the file */
+	uint64_t bitmaps_absent; /* differencing: sector bitmap blocks without one */
 	bool grown;           /* end_bytes..file_bytes is known to read as zero */
 	uint64_t *dirty;      /* one bit for each sector of the BAT that is newer than on disk */
 	uint32_t dirty_count;
@@ -59,12 +62,13 @@ struct vhdx_journal {
 	bool flushed;                /* this round */
 	bool closing;
 	uint32_t cursor;             /* BAT sector to look at next */
+	uint32_t map_cursor;         /* as sector_map_collect() */
 	uint8_t *io_data;            /* write under way */
 	uint64_t io_offset_bytes, io_left_bytes;
 
 	uint8_t *entry;              /* 1 + VHDX_JOURNAL_SECTORS_MAX sectors, for headers too */
 	uint8_t *sectors;            /* what goes into place */
-	uint32_t sector_index[VHDX_JOURNAL_SECTORS_MAX];
+	uint64_t sector_offset_bytes[VHDX_JOURNAL_SECTORS_MAX]; /* in the file */
 	uint32_t sector_count, sectors_placed;
 	uint64_t entry_file_bytes;   /* the file's length as this entry has it */
 
@@ -93,6 +97,8 @@ struct vhdx {
 	_Atomic uint64_t *bat; /* as on disk, whole sectors */
 	uint64_t metadata_offset_bytes;
 	uint32_t metadata_region_bytes;
+	bool differencing;
+	struct guid linkage[2]; /* differencing: data_write_guid that the parent may have; the second may be zero */
 
 	/* Changed at open and by the journal's runner. */
 	struct vhdx_header header;
@@ -104,6 +110,7 @@ struct vhdx {
 	pthread_mutex_t lock;
 	struct vhdx_space space;
 	struct vhdx_journal journal;
+	struct sector_map map; /* differencing only */
 
 	/* What was found at open, for a check. */
 	bool log_was_full;
@@ -115,7 +122,9 @@ struct vhdx {
 	int fd;
 	bool read_only;
 	uint64_t file_bytes;
-	struct vhdx_patches patches;
+	uint8_t *locator;      /* differencing: the parent locator item */
+	uint32_t locator_bytes;
+	struct vhdx_patches patches; /* differencing, read-only: kept, for bitmaps */
 };
 
 /* ---- vhdx_open.c ---- */
@@ -175,17 +184,49 @@ static inline bool vhdx_bat_present(uint64_t entry)
 	return (entry & VHDX_BAT_STATE) == VHDX_BLOCK_FULLY_PRESENT;
 }
 
+/** vhdx_bat_has_place() - Is all or part of the block in the file? */
+static inline bool vhdx_bat_has_place(uint64_t entry)
+{
+	return (entry & VHDX_BAT_STATE) >= VHDX_BLOCK_FULLY_PRESENT;
+}
+
+/** vhdx_bitmap_index() - Where in the BAT the entry of a chunk's sector bitmap block is. */
+static inline uint64_t vhdx_bitmap_index(const struct vhdx *vhdx, uint64_t chunk)
+{
+	return ((chunk + 1) << vhdx->chunk_shift) + chunk;
+}
+
+/** vhdx_block_used_bytes() - How much of a block must be inside the file: the last one ends with the disk. */
+static inline uint64_t vhdx_block_used_bytes(const struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t rest_bytes = vhdx->image.device.geometry.size_bytes - (block << vhdx->block_shift);
+
+	return rest_bytes < vhdx->block_bytes ? rest_bytes : vhdx->block_bytes;
+}
+
 /**
  * vhdx_bat_allocate() - Give a block its place; it reads as zero there. Any thread.
  * Return: 0 (also where another thread was first), -LIS_NOSPACE, -LIS_IO.
  */
 int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block) LIS_MUST_USE;
 
+/**
+ * vhdx_bat_partial() - Give a block that shows the parent its place, as one of which nothing is in the file
+ * yet. The bits for it in the file are clear. Any thread. Return: as vhdx_bat_allocate().
+ */
+int vhdx_bat_partial(struct vhdx *vhdx, uint64_t block) LIS_MUST_USE;
+
+/** vhdx_bat_complete() - All of a partially present block is in the file now. Any thread. */
+void vhdx_bat_complete(struct vhdx *vhdx, uint64_t block);
+
 /** vhdx_bat_zero() - Make a block that is not present one that is zero by definition. Any thread. */
 void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block);
 
-/** vhdx_bat_collect() - Copy up to @max dirty sectors from journal.cursor on and mark them clean. */
-void vhdx_bat_collect(struct vhdx *vhdx, uint32_t max);
+/**
+ * vhdx_bat_collect() - Copy dirty sectors, of bitmaps and then of the BAT, from the journal's cursors on as far
+ * as one entry of the log has room, and mark them clean.
+ */
+void vhdx_bat_collect(struct vhdx *vhdx);
 
 /** vhdx_bat_uncollect() - Mark the collected sectors dirty again. */
 void vhdx_bat_uncollect(struct vhdx *vhdx);
@@ -214,6 +255,48 @@ int vhdx_journal_close(struct vhdx *vhdx) LIS_MUST_USE;
 void vhdx_resume(struct block_request *request, int error);
 
 void vhdx_submit(struct block_device *device, struct block_request *request);
+
+/** vhdx_step() - Go on with a request, a run of which has ended. Context: request->loop's thread. */
+void vhdx_step(struct block_request *request);
+
+/** vhdx_submit_run() - Do @bytes, which are contiguous in the file; vhdx_step() follows. */
+void vhdx_submit_run(struct vhdx *vhdx, struct block_request *request, uint64_t offset_bytes, uint64_t bytes);
+
+/* ---- vhdx_parent.c ---- */
+
+/**
+ * vhdx_parent_open() - Find and open the parent of a differencing file, by vhdx.locator; sets device.parent.
+ * Return: 0, or an error with its line.
+ */
+int vhdx_parent_open(struct vhdx *vhdx, const struct image_file *file) LIS_MUST_USE;
+
+/**
+ * vhdx_parent_locator() - Build the item for a new child.
+ * @out_locator: to be freed
+ * Return: 0, or an error with its line.
+ */
+int vhdx_parent_locator(const char *path, struct block_device *parent, uint8_t **out_locator,
+			uint32_t *out_bytes, char *error) LIS_MUST_USE;
+
+/* ---- vhdx_diff.c ---- */
+
+/** vhdx_diff_init() - Get ready for vhdx_diff_step(). Return: 0, -LIS_NOMEM. */
+int vhdx_diff_init(struct vhdx *vhdx) LIS_MUST_USE;
+
+/**
+ * vhdx_diff_step() - Do the next @bytes of the request, all in one block that is not present as a whole.
+ * Return: 0 (look again), -LIS_AGAIN (under way; vhdx_step() or the end follows), an error.
+ */
+int vhdx_diff_step(struct vhdx *vhdx, struct block_request *request, uint64_t bytes) LIS_MUST_USE;
+
+/**
+ * vhdx_diff_mark() - Set the bits of what was written last (transfer.mark_bytes).
+ * Return: 0 (it is done), -LIS_AGAIN (vhdx_step() follows), an error.
+ */
+int vhdx_diff_mark(struct vhdx *vhdx, struct block_request *request) LIS_MUST_USE;
+
+/** vhdx_diff_map() - As block_driver.map, for a block that is partially present. */
+int vhdx_diff_map(struct vhdx *vhdx, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;
 
 /* ---- vhdx_query.c ---- */
 

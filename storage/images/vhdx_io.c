@@ -10,8 +10,6 @@
 
 #define RUN_BYTES (UINT64_C(1) << 30) /* [policy] one run of a huge request */
 
-static void step(struct block_request *request);
-
 static struct vhdx *vhdx_of(struct block_request *request)
 {
 	return (struct vhdx *)transfer_image(request);
@@ -54,11 +52,14 @@ static void all_done(struct block_request *request)
 
 void vhdx_resume(struct block_request *request, int error)
 {
+	struct transfer *transfer = transfer_of(request);
+
+	transfer->flags &= (uint16_t)~TRANSFER_SETTLE;
 	if (error || request->op == BLOCK_FLUSH ||
-	    transfer_of(request)->done_bytes == request->length_bytes)
+	    (transfer->done_bytes == request->length_bytes && !transfer->mark_bytes))
 		request->done(request, error);
 	else
-		step(request);
+		vhdx_step(request);
 }
 
 /* ---- runs ---- */
@@ -75,7 +76,7 @@ static void transferred(struct block_request *request, int error)
 	if (error)
 		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
 	else
-		step(request);
+		vhdx_step(request);
 }
 
 /* How far blocks follow one another in the file, from @within in @block; at most @bytes. */
@@ -94,7 +95,7 @@ static uint64_t run_bytes(struct vhdx *vhdx, uint64_t block, uint64_t entry, uin
 	return run < bytes ? run : bytes;
 }
 
-static void submit_run(struct vhdx *vhdx, struct block_request *request, uint64_t offset_bytes, uint64_t bytes)
+void vhdx_submit_run(struct vhdx *vhdx, struct block_request *request, uint64_t offset_bytes, uint64_t bytes)
 {
 	struct transfer *transfer = transfer_of(request);
 
@@ -134,33 +135,43 @@ static int absent(struct vhdx *vhdx, struct block_request *request, uint64_t blo
 	return 0;
 }
 
-static void step(struct block_request *request)
+/* Is part of the block, or all of it, what the parent has? */
+static bool shows_parent(const struct vhdx *vhdx, uint64_t entry)
+{
+	uint32_t state = entry & VHDX_BAT_STATE;
+
+	return vhdx->differencing && (state == VHDX_BLOCK_NOT_PRESENT || state == VHDX_BLOCK_PARTIALLY_PRESENT);
+}
+
+void vhdx_step(struct block_request *request)
 {
 	struct vhdx *vhdx = vhdx_of(request);
 	struct transfer *transfer = transfer_of(request);
+	int error = transfer->mark_bytes ? vhdx_diff_mark(vhdx, request) : 0;
 
-	while (transfer->done_bytes < request->length_bytes) {
+	while (!error && transfer->done_bytes < request->length_bytes) {
 		uint64_t at_bytes = request->offset_bytes + transfer->done_bytes;
 		uint64_t left_bytes = request->length_bytes - transfer->done_bytes;
 		uint64_t block = at_bytes >> vhdx->block_shift;
 		uint64_t within = at_bytes & (vhdx->block_bytes - 1);
 		uint64_t entry = vhdx_bat_entry(vhdx, block);
-		int error;
 
 		if (vhdx_bat_present(entry)) {
-			submit_run(vhdx, request, (entry & VHDX_BAT_OFFSET) + within,
+			vhdx_submit_run(vhdx, request, (entry & VHDX_BAT_OFFSET) + within,
 				   run_bytes(vhdx, block, entry, within, left_bytes));
 			return;
 		}
 		if (left_bytes > vhdx->block_bytes - within)
 			left_bytes = vhdx->block_bytes - within;
-		error = absent(vhdx, request, block, left_bytes);
-		if (error) {
-			request->done(request, error);
-			return;
-		}
+		error = shows_parent(vhdx, entry) ? vhdx_diff_step(vhdx, request, left_bytes) :
+						    absent(vhdx, request, block, left_bytes);
 	}
-	all_done(request);
+	if (error == -LIS_AGAIN)
+		return;
+	if (error)
+		request->done(request, error);
+	else
+		all_done(request);
 }
 
 void vhdx_submit(struct block_device *device, struct block_request *request)
@@ -176,5 +187,5 @@ void vhdx_submit(struct block_device *device, struct block_request *request)
 		 !atomic_load_explicit(&vhdx->begun, memory_order_acquire))
 		vhdx_journal_wait(vhdx, request);
 	else
-		step(request);
+		vhdx_step(request);
 }

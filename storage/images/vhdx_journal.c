@@ -8,7 +8,9 @@
  *   1. the first time: write the header with new GUIDs that say "contents changed", flush;
  *   2. write a log entry with all dirty BAT sectors, flush. This flush makes the requests' data
  *      durable too: an entry may point to data that is not, since after a crash replay only makes
- *      the file as long as it must be, and what was not flushed may as well be zero;
+ *      the file as long as it must be, and what was not flushed may as well be zero. Not so in a
+ *      differencing file, where what was not flushed must be what the parent has: there the data is
+ *      flushed first, and the entry has the dirty sectors of bitmaps too;
  *   3. the first time: write the header with the log's GUID, flush. From here on the log counts;
  *   4. write the BAT sectors to their place. They are durable with the next round's flush, hence
  *      each entry names the one before as its tail. Never are more than two entries needed, with a
@@ -35,6 +37,7 @@ enum stage {
 	BEGIN_WRITTEN,
 	BEGIN_FLUSHED,
 	COLLECT,
+	DATA_DURABLE,
 	ENTRY_PART_WRITTEN,
 	ENTRY_WRITTEN,
 	ENTRY_FLUSHED,
@@ -190,8 +193,7 @@ static void build_entry(struct vhdx *vhdx, uint32_t entry_bytes)
 
 		descriptors[i] = (struct vhdx_log_descriptor){
 			.signature = VHDX_LOG_WRITE_TAG,
-			.file_offset_bytes = vhdx->bat_offset_bytes +
-					     (uint64_t)journal->sector_index[i] * SECTOR,
+			.file_offset_bytes = journal->sector_offset_bytes[i],
 			.sequence_number = journal->log_sequence,
 		};
 		memcpy(&descriptors[i].leading_bytes, sector, 8);
@@ -208,13 +210,12 @@ static void build_entry(struct vhdx *vhdx, uint32_t entry_bytes)
 static bool collect(struct vhdx *vhdx)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
-	uint64_t entry_bytes, room_bytes;
 
 	if (!journal->wants_flush) {
 		journal->stage = ROUND_END;
 		return true;
 	}
-	vhdx_bat_collect(vhdx, VHDX_JOURNAL_SECTORS_MAX);
+	vhdx_bat_collect(vhdx);
 	if (!journal->sector_count) {
 		/* Closing wants one more flush, for what was just put into place. */
 		if (!journal->flushed || journal->closing)
@@ -222,7 +223,17 @@ static bool collect(struct vhdx *vhdx)
 		journal->stage = ROUND_END;
 		return true;
 	}
-	entry_bytes = (1 + journal->sector_count) * SECTOR;
+	if (vhdx->differencing)
+		return flush_then(vhdx, DATA_DURABLE);
+	journal->stage = DATA_DURABLE;
+	return true;
+}
+
+static bool write_entry(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint64_t entry_bytes = (1 + journal->sector_count) * SECTOR, room_bytes;
+
 	build_entry(vhdx, (uint32_t)entry_bytes);
 	room_bytes = vhdx->header.log_length_bytes - journal->log_head_bytes;
 	return write_then(vhdx, journal->entry, entry_bytes < room_bytes ? entry_bytes : room_bytes,
@@ -271,15 +282,19 @@ static bool place(struct vhdx *vhdx)
 	uint32_t first = journal->sectors_placed, count = 1;
 
 	if (first == journal->sector_count) {
+		pthread_mutex_lock(&vhdx->lock);
+		sector_map_settled(&vhdx->map, true);
+		pthread_mutex_unlock(&vhdx->lock);
 		journal->stage = COLLECT;
 		return true;
 	}
 	while (first + count < journal->sector_count &&
-	       journal->sector_index[first + count] == journal->sector_index[first] + count)
+	       journal->sector_offset_bytes[first + count] ==
+		       journal->sector_offset_bytes[first] + (uint64_t)count * SECTOR)
 		count++;
 	journal->sectors_placed += count;
 	return write_then(vhdx, journal->sectors + first * SECTOR, (uint64_t)count * SECTOR,
-			  vhdx->bat_offset_bytes + (uint64_t)journal->sector_index[first] * SECTOR, PLACE);
+			  journal->sector_offset_bytes[first], PLACE);
 }
 
 /* ---- rounds ---- */
@@ -321,6 +336,8 @@ static bool step(struct vhdx *vhdx)
 		return true;
 	case COLLECT:
 		return collect(vhdx);
+	case DATA_DURABLE:
+		return write_entry(vhdx);
 	case ENTRY_PART_WRITTEN:
 		return write_rest(vhdx);
 	case ENTRY_WRITTEN:
@@ -364,10 +381,12 @@ static void start_round(struct vhdx *vhdx)
 	pthread_mutex_unlock(&vhdx->lock);
 	journal->stage = journal->error ? ROUND_END : ROUND_START;
 	journal->cursor = 0;
+	journal->map_cursor = 0;
 	journal->flushed = false;
 	journal->wants_flush = false;
 	for (struct block_request *request = journal->batch; request; request = request->next)
 		journal->wants_flush |= request->op == BLOCK_FLUSH ||
+					transfer_of(request)->flags & TRANSFER_SETTLE ||
 					transfer_of(request)->done_bytes == request->length_bytes;
 	run(vhdx);
 }
@@ -383,8 +402,7 @@ static void start_round_here(struct io_call *call)
 /* A request whose round ran on another loop goes on on its own. */
 static void resume_here(struct io_call *call)
 {
-	struct block_request *request = (struct block_request *)
-		((char *)call - offsetof(struct transfer, call) - offsetof(struct block_request, driver_data));
+	struct block_request *request = transfer_call_request(call);
 
 	vhdx_resume(request, transfer_of(request)->error);
 }
@@ -396,7 +414,7 @@ static bool next_batch(struct vhdx *vhdx)
 	bool more;
 
 	pthread_mutex_lock(&vhdx->lock);
-	if (!vhdx->space.dirty_count && !journal->failed)
+	if (!vhdx->space.dirty_count && !vhdx->map.dirty_count && !journal->failed)
 		atomic_store(&vhdx->unsettled, false);
 	journal->batch = journal->queue;
 	journal->queue = NULL;
@@ -498,6 +516,7 @@ int vhdx_journal_close(struct vhdx *vhdx)
 	journal->stage = COLLECT;
 	journal->error = 0;
 	journal->cursor = 0;
+	journal->map_cursor = 0;
 	journal->wants_flush = true;
 	journal->closing = true;
 	run(vhdx);

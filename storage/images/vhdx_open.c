@@ -22,6 +22,8 @@
 /* Longer files than this cannot be right: 64 TiB of blocks and what belongs to them. [policy] */
 #define FILE_BYTES_MAX (UINT64_C(256) << 40)
 
+#define LOCATOR_BYTES_MAX (UINT32_C(256) << 10) /* [policy] five paths and more */
+
 static const struct guid zero_guid;
 
 int vhdx_damaged(struct vhdx *vhdx, const char *format, ...)
@@ -297,6 +299,28 @@ static int read_item(struct vhdx *vhdx, const struct metadata *metadata, const s
 	return vhdx_damaged(vhdx, "it has no %s", name);
 }
 
+/* The parent locator, whose size is its own affair. Kept until the parent is open. */
+static int read_locator(struct vhdx *vhdx, const struct metadata *metadata)
+{
+	for (uint32_t i = 0; i < metadata->entry_count; i++) {
+		struct vhdx_metadata_entry entry = metadata_entry(metadata, i);
+
+		if (guid_compare(&entry.item_id, &VHDX_PARENT_LOCATOR) || (entry.flags & VHDX_METADATA_IS_USER))
+			continue;
+		if (entry.length_bytes > LOCATOR_BYTES_MAX || entry.length_bytes > vhdx->metadata_region_bytes ||
+		    entry.offset_bytes < VHDX_METADATA_TABLE_BYTES ||
+		    entry.offset_bytes > vhdx->metadata_region_bytes - entry.length_bytes)
+			return vhdx_damaged(vhdx, "its parent locator is not where it should be");
+		vhdx->locator_bytes = entry.length_bytes;
+		vhdx->locator = malloc(entry.length_bytes + 1);
+		if (!vhdx->locator)
+			return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
+		return vhdx_read(vhdx, vhdx->locator, entry.length_bytes,
+				 vhdx->metadata_offset_bytes + entry.offset_bytes);
+	}
+	return vhdx_damaged(vhdx, "it is a differencing file and has no parent locator");
+}
+
 static int refuse_unknown_items(struct vhdx *vhdx, const struct metadata *metadata)
 {
 	const struct guid known[] = {
@@ -330,16 +354,14 @@ static int take_parameters(struct vhdx *vhdx, const struct metadata *metadata)
 
 	if (result)
 		return result;
-	if (parameters.flags & VHDX_HAS_PARENT)
-		return image_error(vhdx->error, -LIS_UNSUPPORTED, vhdx->path,
-				   "is a differencing VHDX file; only fixed and dynamic ones can be used, merge it with its parent first");
 	if (parameters.block_bytes < VHDX_BLOCK_BYTES_MIN || parameters.block_bytes > VHDX_BLOCK_BYTES_MAX ||
 	    parameters.block_bytes & (parameters.block_bytes - 1))
 		return vhdx_damaged(vhdx, "its block size is %u", parameters.block_bytes);
 	vhdx->block_bytes = parameters.block_bytes;
 	vhdx->block_shift = (uint32_t)__builtin_ctz(parameters.block_bytes);
-	vhdx->fixed = parameters.flags & VHDX_LEAVE_BLOCKS_ALLOCATED;
-	return 0;
+	vhdx->differencing = parameters.flags & VHDX_HAS_PARENT;
+	vhdx->fixed = !vhdx->differencing && parameters.flags & VHDX_LEAVE_BLOCKS_ALLOCATED;
+	return vhdx->differencing ? read_locator(vhdx, metadata) : 0;
 }
 
 static int take_geometry(struct vhdx *vhdx, const struct metadata *metadata)
@@ -413,6 +435,8 @@ static void free_patches(struct vhdx *vhdx)
 void vhdx_free(struct vhdx *vhdx)
 {
 	free_patches(vhdx);
+	free(vhdx->locator);
+	sector_map_fini(&vhdx->map);
 	if (vhdx->bat)
 		munmap(vhdx->bat, (size_t)vhdx->bat_sectors * VHDX_LOG_SECTOR_BYTES);
 	free(vhdx->space.dirty);
@@ -427,6 +451,11 @@ static int vhdx_close(struct block_device *device)
 	struct vhdx *vhdx = (struct vhdx *)device;
 	int result = device->geometry.read_only ? 0 : vhdx_journal_close(vhdx);
 
+	if (device->parent) {
+		int parent_result = block_close(device->parent);
+
+		result = result ? result : parent_result;
+	}
 	image_fini(&vhdx->image);
 	vhdx_free(vhdx);
 	return result;
@@ -489,6 +518,17 @@ static int prepare_writing(struct vhdx *vhdx, const struct image_file *file)
 	return 0;
 }
 
+static int prepare_parent(struct vhdx *vhdx, const struct image_file *file)
+{
+	int result = vhdx_diff_init(vhdx) ? image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory") : 0;
+
+	if (!result)
+		result = vhdx_parent_open(vhdx, file);
+	free(vhdx->locator);
+	vhdx->locator = NULL;
+	return result;
+}
+
 int vhdx_open(const struct image_file *file, struct block_device **out_device, char *error)
 {
 	struct vhdx *vhdx = calloc(1, sizeof(*vhdx));
@@ -506,7 +546,9 @@ int vhdx_open(const struct image_file *file, struct block_device **out_device, c
 	result = parse(vhdx);
 	if (result)
 		goto out_free;
-	free_patches(vhdx);
+	/* Bitmaps are read later, with what the log of a read-only file has newer. */
+	if (!vhdx->differencing || !file->read_only)
+		free_patches(vhdx);
 	result = image_init(&vhdx->image, file, &vhdx_driver);
 	if (result) {
 		image_error(error, result, file->path, "out of memory");
@@ -517,7 +559,14 @@ int vhdx_open(const struct image_file *file, struct block_device **out_device, c
 		if (result)
 			goto out_free_path;
 	}
+	if (vhdx->differencing) {
+		result = prepare_parent(vhdx, file);
+		if (result)
+			goto out_free_path;
+	}
 	image_finish(&vhdx->image, file);
+	vhdx->path = vhdx->image.device.path;
+	vhdx->error = NULL;
 	*out_device = &vhdx->image.device;
 	return 0;
 

@@ -6,6 +6,12 @@
 #include "storage/images/query.h"
 #include "storage/images/vhdx_internal.h"
 
+/* Of a block without a place. */
+static bool is_inherited(const struct vhdx *vhdx, uint64_t entry)
+{
+	return vhdx->differencing && (entry & VHDX_BAT_STATE) == VHDX_BLOCK_NOT_PRESENT;
+}
+
 int vhdx_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
 {
 	struct vhdx *vhdx = (struct vhdx *)device;
@@ -13,11 +19,17 @@ int vhdx_map(struct block_device *device, uint64_t offset_bytes, struct block_ex
 	uint64_t within = offset_bytes & (vhdx->block_bytes - 1);
 	uint64_t entry = vhdx_bat_entry(vhdx, block);
 
+	if ((entry & VHDX_BAT_STATE) == VHDX_BLOCK_PARTIALLY_PRESENT)
+		return vhdx_diff_map(vhdx, offset_bytes, out_extent);
 	out_extent->length_bytes = vhdx->block_bytes - within;
 	out_extent->data = vhdx_bat_present(entry);
 	if (!out_extent->data) {
-		while (++block < vhdx->block_count && !vhdx_bat_present(vhdx_bat_entry(vhdx, block)))
+		bool inherited = is_inherited(vhdx, entry);
+
+		while (++block < vhdx->block_count && !vhdx_bat_has_place(vhdx_bat_entry(vhdx, block)) &&
+		       is_inherited(vhdx, vhdx_bat_entry(vhdx, block)) == inherited)
 			out_extent->length_bytes += vhdx->block_bytes;
+		out_extent->inherited = inherited;
 		return 0;
 	}
 	return query_file(&vhdx->image, (entry & VHDX_BAT_OFFSET) + within, out_extent->length_bytes,
@@ -46,7 +58,7 @@ void vhdx_describe(struct block_device *device, struct block_details *out_detail
 {
 	struct vhdx *vhdx = (struct vhdx *)device;
 
-	out_details->kind = vhdx->fixed ? "fixed" : "dynamic";
+	out_details->kind = vhdx->differencing ? "differencing" : vhdx->fixed ? "fixed" : "dynamic";
 	out_details->block_bytes = vhdx->block_bytes;
 	out_details->blocks = vhdx->block_count;
 	out_details->blocks_present = vhdx->block_count - vhdx->space.absent;

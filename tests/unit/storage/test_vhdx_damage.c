@@ -293,14 +293,14 @@ static void the_log_cannot_reach_headers_or_itself(void **state)
 	}
 }
 
-static void differencing_files_are_refused_by_that_name(void **state)
+static void a_differencing_file_without_a_parent_locator_is_damaged(void **state)
 {
 	struct vhdx_make child = make;
 
 	child.parameter_flags = VHDX_HAS_PARENT;
 	close(make_vhdx(path, &child));
-	assert_int_equal(try_it(), -LIS_UNSUPPORTED);
-	assert_non_null(strstr(error, "differencing"));
+	assert_int_equal(try_it(), -LIS_FORMAT);
+	assert_non_null(strstr(error, "has no parent locator"));
 }
 
 static void refused_with(int result, const char *words)
@@ -370,7 +370,7 @@ int main(void)
 		cmocka_unit_test(a_file_cut_anywhere_is_survived),
 		cmocka_unit_test(a_log_full_of_forged_entries_ends_soon),
 		cmocka_unit_test(the_log_cannot_reach_headers_or_itself),
-		cmocka_unit_test(differencing_files_are_refused_by_that_name),
+		cmocka_unit_test(a_differencing_file_without_a_parent_locator_is_damaged),
 		cmocka_unit_test(refusals_name_what_is_wrong),
 		cmocka_unit_test(memory_stays_small),
 	};
