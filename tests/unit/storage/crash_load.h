@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A random load on an image that is cut off by power cuts (power_cut.h): requests from two loops, several
+ * at a time, with writes, zeroes, discards, FUA and flushes. What is left of the image must open, have
+ * nothing to complain of afterwards, and hold in each sector what was last flushed or something that was
+ * written later.
+ *
+ * A run makes an image, loads it, and then checks crash states while @change is at work, or, without
+ * one, while more load is.
+ */
+#ifndef OPENLIS_TESTS_CRASH_LOAD_H
+#define OPENLIS_TESTS_CRASH_LOAD_H
+
+#include <stdint.h>
+
+struct crash_image {
+	const char *name;
+	uint64_t size_bytes;
+	/*
+	 * Files of the image, in one folder: what is opened is the last one that exists. All but the first
+	 * are made by @derive.
+	 */
+	const char *files[4];
+	/** @make: an image at @path that reads as zero */
+	void (*make)(const char *path, const struct crash_image *image);
+	/** @derive: optional; after some load on files[0], closed: make others that read the same */
+	void (*derive)(const char *folder, const struct crash_image *image);
+	/** @change: optional; the image is closed; change its shape, but not what it reads as */
+	void (*change)(const char *folder, const struct crash_image *image);
+	const void *context; /* for these */
+};
+
+struct crash_run {
+	uint64_t seed;
+	uint32_t steps;            /* of a request begun, or an operation done */
+	uint32_t combine, samples; /* see struct power_cut */
+};
+
+/** crash_load() - One run; fails the test where something was lost. Return: states checked. */
+uint64_t crash_load(const struct crash_image *image, const struct crash_run *run);
+
+/** crash_make() - For @make: block_create() with context as its options and size_bytes as size. */
+void crash_make(const char *path, const struct crash_image *image);
+
+#endif
