@@ -79,6 +79,7 @@ enum scsi_service_action_in {
 enum scsi_sense {
 	SCSI_SENSE_NONE = SCSI_SENSE(0x0, 0x00, 0x00),
 	SCSI_SENSE_NOT_READY = SCSI_SENSE(0x2, 0x04, 0x00),
+	SCSI_SENSE_MEDIUM_NOT_PRESENT = SCSI_SENSE(0x2, 0x3a, 0x00),
 	SCSI_SENSE_WRITE_ERROR = SCSI_SENSE(0x3, 0x0c, 0x00),
 	SCSI_SENSE_READ_ERROR = SCSI_SENSE(0x3, 0x11, 0x00),
 	SCSI_SENSE_INTERNAL_FAILURE = SCSI_SENSE(0x4, 0x44, 0x00),
@@ -88,7 +89,9 @@ enum scsi_sense {
 	SCSI_SENSE_INVALID_FIELD_IN_CDB = SCSI_SENSE(0x5, 0x24, 0x00),
 	SCSI_SENSE_LUN_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x25, 0x00),
 	SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS = SCSI_SENSE(0x5, 0x26, 0x00),
+	SCSI_SENSE_INCOMPATIBLE_MEDIUM = SCSI_SENSE(0x5, 0x30, 0x02),
 	SCSI_SENSE_SAVING_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x39, 0x00),
+	SCSI_SENSE_REMOVAL_PREVENTED = SCSI_SENSE(0x5, 0x53, 0x02),
 	SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED = SCSI_SENSE(0x6, 0x28, 0x00),
 	SCSI_SENSE_DEVICE_RESET = SCSI_SENSE(0x6, 0x29, 0x03),
 	SCSI_SENSE_CAPACITY_CHANGED = SCSI_SENSE(0x6, 0x2a, 0x09),
@@ -163,6 +166,12 @@ struct scsi_unit_ops {
 	/* A command that is the kind's own business; ends as scsi_unit_submit() says. */
 	void (*execute)(struct scsi_unit *unit, struct scsi_request *request);
 	void (*destroy)(struct scsi_unit *unit);
+	/* Optional: may this command tell of a condition instead? All but INQUIRY may. */
+	bool (*tells_attention)(const struct scsi_request *request);
+	/* Optional: a command executed before ends; its result is set, its owner not called yet. */
+	void (*ended)(struct scsi_unit *unit, struct scsi_request *request);
+	/* Optional: what else a reset means. Any thread. */
+	void (*reset)(struct scsi_unit *unit);
 };
 
 /* Base of each kind's own struct. */

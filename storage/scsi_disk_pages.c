@@ -10,8 +10,6 @@
 
 #include "storage/scsi_disk_internal.h"
 
-#define MODE_DATA_BYTES_MAX 256u
-
 /* ---- INQUIRY ---- */
 
 /* Returns the length of the page's body, written to @body. */
@@ -150,6 +148,7 @@ void scsi_inquiry(struct scsi_disk *disk, struct scsi_request *request)
 		return;
 	}
 	scsi_fill_inquiry(data, 0x00, disk->vendor, disk->product, disk->revision);
+	scsi_put_u16(data + 60, 0x04c0); /* SBC-3 */
 	scsi_reply(request, data, sizeof(data), scsi_get_u16(request->cdb + 3));
 }
 
@@ -263,12 +262,11 @@ static uint32_t fill_block_descriptor(const struct scsi_disk *disk, bool long_fo
 void scsi_mode_sense(struct scsi_disk *disk, struct scsi_request *request)
 {
 	const uint8_t *cdb = request->cdb;
-	bool ten = cdb[0] == SCSI_MODE_SENSE_10;
-	bool long_lba = ten && (cdb[1] & 0x10);
-	uint8_t data[MODE_DATA_BYTES_MAX] = { 0 };
+	bool long_lba = cdb[0] == SCSI_MODE_SENSE_10 && (cdb[1] & 0x10);
+	uint8_t data[SCSI_MODE_BYTES_MAX] = { 0 };
 	/* WP, and DPOFUA: the FUA bit is obeyed */
 	uint8_t specific = (uint8_t)((disk->medium.device->geometry.read_only ? 0x80 : 0) | 0x10);
-	uint32_t header_bytes = ten ? 8 : 4, descriptor_bytes = 0, page_bytes, bytes;
+	uint32_t header_bytes = scsi_mode_header_bytes(cdb), descriptor_bytes = 0, page_bytes;
 
 	if (cdb[2] >> 6 == PAGE_SAVED) {
 		scsi_set_sense(request, SCSI_SENSE_SAVING_NOT_SUPPORTED);
@@ -281,18 +279,7 @@ void scsi_mode_sense(struct scsi_disk *disk, struct scsi_request *request)
 		scsi_set_invalid_field(request, 2);
 		return;
 	}
-	bytes = header_bytes + descriptor_bytes + page_bytes;
-	if (ten) {
-		scsi_put_u16(data, (uint16_t)(bytes - 2));
-		data[3] = specific;
-		data[4] = long_lba;
-		scsi_put_u16(data + 6, (uint16_t)descriptor_bytes);
-	} else {
-		data[0] = (uint8_t)(bytes - 1);
-		data[2] = specific;
-		data[3] = (uint8_t)descriptor_bytes;
-	}
-	scsi_reply(request, data, bytes, ten ? scsi_get_u16(cdb + 7) : cdb[4]);
+	scsi_reply_mode(request, data, specific, descriptor_bytes, page_bytes);
 }
 
 /* May @wanted replace what the page says now? WCE is all that can be changed. */
@@ -339,9 +326,9 @@ bool scsi_mode_select(struct scsi_disk *disk, struct scsi_request *request)
 	const uint8_t *cdb = request->cdb;
 	bool ten = cdb[0] == SCSI_MODE_SELECT_10;
 	uint32_t list_bytes = ten ? scsi_get_u16(cdb + 7) : cdb[4];
-	uint32_t header_bytes = ten ? 8 : 4, descriptor_bytes;
+	uint32_t header_bytes = scsi_mode_header_bytes(cdb), descriptor_bytes;
 	bool had_cache = atomic_load(&disk->write_cache), write_cache = had_cache;
-	uint8_t list[MODE_DATA_BYTES_MAX];
+	uint8_t list[SCSI_MODE_BYTES_MAX];
 
 	if ((cdb[1] & 0x11) != 0x10) { /* PF: the standard's format; SP: to be saved */
 		scsi_set_invalid_field(request, 1);

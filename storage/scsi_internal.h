@@ -91,6 +91,22 @@ void scsi_fill_inquiry(uint8_t data[SCSI_INQUIRY_BYTES], uint8_t peripheral, con
 /** scsi_request_sense() - Answer REQUEST SENSE with @sense. */
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense);
 
+/* Longest mode data of any unit, header and all. */
+#define SCSI_MODE_BYTES_MAX 256u
+
+/** scsi_mode_header_bytes() - Of mode data, by the command that asks or brings. */
+static inline uint32_t scsi_mode_header_bytes(const uint8_t *cdb)
+{
+	return cdb[0] == SCSI_MODE_SENSE_10 || cdb[0] == SCSI_MODE_SELECT_10 ? 8 : 4;
+}
+
+/**
+ * scsi_reply_mode() - Answer MODE SENSE: @data has room for the header, and block descriptors and
+ * pages behind it.
+ */
+void scsi_reply_mode(struct scsi_request *request, uint8_t *data, uint8_t specific,
+		     uint32_t descriptor_bytes, uint32_t page_bytes);
+
 /* ---- scsi_io.c: a request with @medium set, and its block device ---- */
 
 /* [policy] Patterns are written, and media verified, in pieces of this size. */

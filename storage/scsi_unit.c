@@ -50,6 +50,8 @@ void scsi_finish(struct scsi_request *request)
 {
 	free(request->scratch);
 	request->scratch = NULL;
+	if (request->unit->ops->ended)
+		request->unit->ops->ended(request->unit, request);
 	request->done(request);
 }
 
@@ -151,7 +153,6 @@ void scsi_fill_inquiry(uint8_t data[SCSI_INQUIRY_BYTES], uint8_t peripheral, con
 	memcpy(data + 16, product, 16);
 	memcpy(data + 32, revision, 4);
 	scsi_put_u16(data + 58, 0x0300); /* SPC-3 */
-	scsi_put_u16(data + 60, 0x04c0); /* SBC-3 */
 }
 
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense)
@@ -172,6 +173,28 @@ void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense)
 	data[12] = (uint8_t)(sense >> 8);
 	data[13] = (uint8_t)sense;
 	scsi_reply(request, data, sizeof(data), request->cdb[4]);
+}
+
+/* ---- MODE SENSE ---- */
+
+void scsi_reply_mode(struct scsi_request *request, uint8_t *data, uint8_t specific,
+		     uint32_t descriptor_bytes, uint32_t page_bytes)
+{
+	const uint8_t *cdb = request->cdb;
+	uint32_t bytes = scsi_mode_header_bytes(cdb) + descriptor_bytes + page_bytes;
+
+	if (cdb[0] == SCSI_MODE_SENSE_10) {
+		scsi_put_u16(data, (uint16_t)(bytes - 2));
+		data[3] = specific;
+		data[4] = descriptor_bytes == 16; /* LONGLBA */
+		scsi_put_u16(data + 6, (uint16_t)descriptor_bytes);
+		scsi_reply(request, data, bytes, scsi_get_u16(cdb + 7));
+	} else {
+		data[0] = (uint8_t)(bytes - 1);
+		data[2] = specific;
+		data[3] = (uint8_t)descriptor_bytes;
+		scsi_reply(request, data, bytes, cdb[4]);
+	}
 }
 
 void scsi_no_lun_execute(struct scsi_request *request)
@@ -241,7 +264,8 @@ static bool tell_attention(struct scsi_unit *unit, struct scsi_request *request)
 {
 	enum scsi_sense sense;
 
-	if (request->cdb[0] == SCSI_INQUIRY)
+	if (request->cdb[0] == SCSI_INQUIRY ||
+	    (unit->ops->tells_attention && !unit->ops->tells_attention(request)))
 		return false;
 	sense = take_attention(unit);
 	if (sense == SCSI_SENSE_NONE)
@@ -309,6 +333,8 @@ void scsi_unit_reset(struct scsi_unit *unit)
 	/* First, so that no command from before it takes the news with it to its end. */
 	atomic_fetch_add(&unit->resets, 1);
 	scsi_unit_attend(unit, SCSI_ATTENTION_RESET);
+	if (unit->ops->reset)
+		unit->ops->reset(unit);
 }
 
 void scsi_request_cancel(struct scsi_request *request)
