@@ -38,6 +38,8 @@ enum scsi_operation {
 	SCSI_READ_6 = 0x08,
 	SCSI_WRITE_6 = 0x0a,
 	SCSI_INQUIRY = 0x12,
+	SCSI_RESERVE_6 = 0x16,
+	SCSI_RELEASE_6 = 0x17,
 	SCSI_MODE_SELECT_6 = 0x15,
 	SCSI_MODE_SENSE_6 = 0x1a,
 	SCSI_START_STOP_UNIT = 0x1b,
@@ -68,6 +70,23 @@ enum scsi_operation {
 	SCSI_VERIFY_12 = 0xaf,
 };
 
+enum scsi_persistent_in {
+	SCSI_READ_KEYS = 0,
+	SCSI_READ_RESERVATION = 1,
+	SCSI_REPORT_CAPABILITIES = 2,
+	SCSI_READ_FULL_STATUS = 3,
+};
+
+enum scsi_persistent_out {
+	SCSI_REGISTER = 0,
+	SCSI_RESERVE = 1,
+	SCSI_RELEASE = 2,
+	SCSI_CLEAR = 3,
+	SCSI_PREEMPT = 4,
+	SCSI_PREEMPT_AND_ABORT = 5,
+	SCSI_REGISTER_AND_IGNORE = 6, /* REGISTER AND IGNORE EXISTING KEY */
+};
+
 enum scsi_service_action_in {
 	SCSI_READ_CAPACITY_16 = 0x10,
 	SCSI_GET_LBA_STATUS = 0x12,
@@ -89,11 +108,16 @@ enum scsi_sense {
 	SCSI_SENSE_INVALID_FIELD_IN_CDB = SCSI_SENSE(0x5, 0x24, 0x00),
 	SCSI_SENSE_LUN_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x25, 0x00),
 	SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS = SCSI_SENSE(0x5, 0x26, 0x00),
+	SCSI_SENSE_INVALID_RELEASE = SCSI_SENSE(0x5, 0x26, 0x04),
+	SCSI_SENSE_NO_REGISTRATION_RESOURCES = SCSI_SENSE(0x5, 0x55, 0x04),
 	SCSI_SENSE_INCOMPATIBLE_MEDIUM = SCSI_SENSE(0x5, 0x30, 0x02),
 	SCSI_SENSE_SAVING_NOT_SUPPORTED = SCSI_SENSE(0x5, 0x39, 0x00),
 	SCSI_SENSE_REMOVAL_PREVENTED = SCSI_SENSE(0x5, 0x53, 0x02),
 	SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED = SCSI_SENSE(0x6, 0x28, 0x00),
 	SCSI_SENSE_DEVICE_RESET = SCSI_SENSE(0x6, 0x29, 0x03),
+	SCSI_SENSE_RESERVATIONS_PREEMPTED = SCSI_SENSE(0x6, 0x2a, 0x03),
+	SCSI_SENSE_RESERVATIONS_RELEASED = SCSI_SENSE(0x6, 0x2a, 0x04),
+	SCSI_SENSE_REGISTRATIONS_PREEMPTED = SCSI_SENSE(0x6, 0x2a, 0x05),
 	SCSI_SENSE_CAPACITY_CHANGED = SCSI_SENSE(0x6, 0x2a, 0x09),
 	SCSI_SENSE_LUNS_CHANGED = SCSI_SENSE(0x6, 0x3f, 0x0e),
 	SCSI_SENSE_WRITE_PROTECTED = SCSI_SENSE(0x7, 0x27, 0x00),
@@ -138,7 +162,7 @@ struct scsi_request {
 	bool stepping, step_done;
 	int step_result;
 	_Atomic bool canceled;
-	uint32_t resets; /* of the unit, when it came */
+	uint32_t aborts; /* of the unit, when it came */
 	void *scratch;
 	struct iovec scratch_iov;
 	uint64_t lba, blocks_left;
@@ -158,8 +182,11 @@ struct scsi_counters {
 enum scsi_attention {
 	SCSI_ATTENTION_RESET = 0x1u,    /* the unit was reset by a guest */
 	SCSI_ATTENTION_MEDIUM = 0x2u,   /* there may be another medium */
-	SCSI_ATTENTION_CAPACITY = 0x4u, /* there are more blocks, or fewer */
-	SCSI_ATTENTION_LUNS = 0x8u,     /* other units of the target came or went */
+	SCSI_ATTENTION_RESERVATIONS_PREEMPTED = 0x4u,
+	SCSI_ATTENTION_RESERVATIONS_RELEASED = 0x8u,
+	SCSI_ATTENTION_REGISTRATIONS_PREEMPTED = 0x10u,
+	SCSI_ATTENTION_CAPACITY = 0x20u, /* there are more blocks, or fewer */
+	SCSI_ATTENTION_LUNS = 0x40u,    /* other units of the target came or went */
 };
 
 struct scsi_unit_ops {
@@ -178,7 +205,7 @@ struct scsi_unit_ops {
 struct scsi_unit {
 	const struct scsi_unit_ops *ops;
 	_Atomic uint32_t attentions; /* enum scsi_attention */
-	_Atomic uint32_t resets;     /* commands from before the last one are to end */
+	_Atomic uint32_t aborts;     /* commands from before the last one are to end */
 	struct scsi_counters counters;
 };
 
@@ -203,6 +230,9 @@ void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_
  * Context: any thread.
  */
 void scsi_unit_attend(struct scsi_unit *unit, enum scsi_attention attention);
+
+/** scsi_unit_abort() - Have all commands under way end soon, with TASK ABORTED. Any thread. */
+void scsi_unit_abort(struct scsi_unit *unit);
 
 /**
  * scsi_unit_reset() - Have everything under way end soon, as scsi_request_cancel() does it, and the

@@ -265,6 +265,10 @@ static void execute(struct scsi_unit *unit, struct scsi_request *request)
 	struct scsi_disk *disk = (struct scsi_disk *)unit;
 
 	request->medium = &disk->medium;
+	if (!scsi_nexus_allows(&disk->nexus, request)) {
+		scsi_finish(request);
+		return;
+	}
 	switch (request->cdb[0]) {
 	case SCSI_READ_6:
 	case SCSI_READ_10:
@@ -306,6 +310,16 @@ static void execute(struct scsi_unit *unit, struct scsi_request *request)
 	case SCSI_START_STOP_UNIT:
 		execute_start_stop(request);
 		return;
+	case SCSI_PERSISTENT_RESERVE_IN:
+		scsi_nexus_persistent_in(&disk->nexus, request);
+		return;
+	case SCSI_PERSISTENT_RESERVE_OUT:
+		scsi_nexus_persistent_out(&disk->nexus, request, disk->workers);
+		return;
+	case SCSI_RESERVE_6:
+	case SCSI_RELEASE_6:
+		scsi_nexus_reserve(&disk->nexus, request);
+		return;
 	case SCSI_SERVICE_ACTION_IN_16:
 		execute_service_action(disk, request);
 		return;
@@ -317,18 +331,30 @@ static void execute(struct scsi_unit *unit, struct scsi_request *request)
 
 /* ---- life ---- */
 
+static void reset(struct scsi_unit *unit)
+{
+	scsi_nexus_reset(&((struct scsi_disk *)unit)->nexus);
+}
+
 static void destroy(struct scsi_unit *unit)
 {
-	free(unit);
+	struct scsi_disk *disk = (struct scsi_disk *)unit;
+
+	scsi_nexus_leave(&disk->nexus);
+	scsi_reservations_destroy(disk->own_reservations);
+	free(disk);
 }
 
 static const struct scsi_unit_ops disk_ops = {
 	.execute = execute,
+	.reset = reset,
 	.destroy = destroy,
 };
 
 int scsi_disk_create(const struct scsi_disk_config *config, struct scsi_unit **out_unit)
 {
+	struct scsi_reservations *reservations = config->reservations;
+	char error[SCSI_RESERVATIONS_ERROR_BYTES];
 	struct scsi_disk *disk;
 	uint32_t sector_bytes;
 
@@ -340,6 +366,12 @@ int scsi_disk_create(const struct scsi_disk_config *config, struct scsi_unit **o
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return -LIS_NOMEM;
+	if (!reservations && scsi_reservations_create(NULL, &disk->own_reservations, error)) {
+		free(disk);
+		return -LIS_NOMEM;
+	}
+	scsi_nexus_join(&disk->nexus, reservations ? reservations : disk->own_reservations, &disk->unit,
+			config->initiator ? config->initiator : SCSI_INITIATOR_DEFAULT);
 	disk->unit.ops = &disk_ops;
 	scsi_medium_set(&disk->medium, config->device, sector_bytes == 512 ? 9 : 12);
 	disk->transfer_bytes_max = config->transfer_bytes_max;

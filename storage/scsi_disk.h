@@ -3,7 +3,7 @@
 #ifndef OPENLIS_STORAGE_SCSI_DISK_H
 #define OPENLIS_STORAGE_SCSI_DISK_H
 
-#include "storage/scsi.h"
+#include "storage/scsi_reservations.h"
 
 struct scsi_disk_config {
 	struct block_device *device; /* stays the caller's; must outlive the disk */
@@ -13,6 +13,8 @@ struct scsi_disk_config {
 	uint32_t transfer_bytes_max; /* for the block limits page; 0: no limit */
 	bool write_through;          /* no volatile cache: every write is durable at its end */
 	struct io_workers *workers;  /* for what sleeps; NULL: it sleeps on the loop; must outlive the disk */
+	struct scsi_reservations *reservations; /* of the medium; NULL: of this disk, kept nowhere; must outlive it */
+	uint64_t initiator;          /* who uses it, by SAS address; 0: SCSI_INITIATOR_DEFAULT */
 };
 
 /**

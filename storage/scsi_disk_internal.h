@@ -5,10 +5,13 @@
 
 #include "storage/scsi_disk.h"
 #include "storage/scsi_internal.h"
+#include "storage/scsi_reservations.h"
 
 struct scsi_disk {
 	struct scsi_unit unit;
 	struct scsi_medium medium;
+	struct scsi_nexus nexus;
+	struct scsi_reservations *own_reservations; /* where it was given none */
 	uint32_t transfer_bytes_max;
 	struct io_workers *workers;
 	char vendor[8], product[16], revision[4]; /* padded with blanks, no NUL */

@@ -73,6 +73,9 @@ bool scsi_copy_out(struct scsi_request *request, uint64_t offset_bytes, void *to
 /** scsi_set_busy() - The result is BUSY: there is no memory now. */
 void scsi_set_busy(struct scsi_request *request);
 
+/** scsi_set_conflict() - The result is RESERVATION CONFLICT. */
+void scsi_set_conflict(struct scsi_request *request);
+
 /** scsi_aborted() - Was the request canceled, or its unit reset? If so that is its result. */
 bool scsi_aborted(struct scsi_request *request);
 

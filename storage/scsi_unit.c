@@ -46,6 +46,13 @@ void scsi_set_busy(struct scsi_request *request)
 	request->transferred_bytes = 0;
 }
 
+void scsi_set_conflict(struct scsi_request *request)
+{
+	request->status = SCSI_RESERVATION_CONFLICT;
+	request->sense_bytes = 0;
+	request->transferred_bytes = 0;
+}
+
 void scsi_finish(struct scsi_request *request)
 {
 	free(request->scratch);
@@ -249,6 +256,9 @@ static enum scsi_sense take_attention(struct scsi_unit *unit)
 	static const enum scsi_sense senses[] = {
 		SCSI_SENSE_DEVICE_RESET,
 		SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED,
+		SCSI_SENSE_RESERVATIONS_PREEMPTED,
+		SCSI_SENSE_RESERVATIONS_RELEASED,
+		SCSI_SENSE_REGISTRATIONS_PREEMPTED,
 		SCSI_SENSE_CAPACITY_CHANGED,
 		SCSI_SENSE_LUNS_CHANGED,
 	};
@@ -286,7 +296,7 @@ void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_
 	request->stepping = false;
 	request->item = 0;
 	request->item_count = 0;
-	request->resets = atomic_load_explicit(&unit->resets, memory_order_relaxed);
+	request->aborts = atomic_load_explicit(&unit->aborts, memory_order_relaxed);
 	atomic_store_explicit(&request->canceled, false, memory_order_relaxed);
 
 	switch (request->cdb[0]) {
@@ -310,7 +320,7 @@ void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_
 
 bool scsi_aborted(struct scsi_request *request)
 {
-	if (request->resets != atomic_load_explicit(&request->unit->resets, memory_order_relaxed)) {
+	if (request->aborts != atomic_load_explicit(&request->unit->aborts, memory_order_relaxed)) {
 		request->status = SCSI_TASK_ABORTED;
 		request->sense_bytes = 0;
 		request->transferred_bytes = 0;
@@ -328,10 +338,15 @@ void scsi_unit_attend(struct scsi_unit *unit, enum scsi_attention attention)
 	atomic_fetch_or(&unit->attentions, attention);
 }
 
+void scsi_unit_abort(struct scsi_unit *unit)
+{
+	atomic_fetch_add(&unit->aborts, 1);
+}
+
 void scsi_unit_reset(struct scsi_unit *unit)
 {
 	/* First, so that no command from before it takes the news with it to its end. */
-	atomic_fetch_add(&unit->resets, 1);
+	scsi_unit_abort(unit);
 	scsi_unit_attend(unit, SCSI_ATTENTION_RESET);
 	if (unit->ops->reset)
 		unit->ops->reset(unit);

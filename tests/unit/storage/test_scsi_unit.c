@@ -32,7 +32,7 @@ static void ready_lock_and_sense_always_succeed(void **state)
 static void unknown_operations_are_refused_by_name(void **state)
 {
 	static const uint8_t known[] = { 0x00, 0x03, 0x08, 0x0a, 0x12, 0x15, 0x1a, 0x1b, 0x1e, 0x25,
-					 0x28, 0x2a, 0x2e, 0x2f, 0x35, 0x41, 0x42, 0x55, 0x5a, 0x88,
+					 0x28, 0x2a, 0x2e, 0x2f, 0x35, 0x41, 0x42, 0x55, 0x5a, 0x88, 0x16, 0x17, 0x5e, 0x5f,
 					 0x8a, 0x8e, 0x8f, 0x91, 0x93, 0x9e, 0xa0, 0xa8, 0xaa, 0xae,
 					 0xaf };
 	struct scsi_fixture *f = *state;
@@ -104,15 +104,19 @@ static void conditions_are_told_once_the_urgent_first(void **state)
 {
 	static const enum scsi_sense senses[] = { SCSI_SENSE_DEVICE_RESET,
 						  SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED,
+						  SCSI_SENSE_RESERVATIONS_PREEMPTED,
+						  SCSI_SENSE_RESERVATIONS_RELEASED,
+						  SCSI_SENSE_REGISTRATIONS_PREEMPTED,
 						  SCSI_SENSE_CAPACITY_CHANGED, SCSI_SENSE_LUNS_CHANGED };
+	const int count = sizeof(senses) / sizeof(senses[0]);
 	struct scsi_fixture *f = *state;
 
-	for (int i = 3; i >= 0; i--) /* twice is once */
+	for (int i = count; i-- > 0;) /* twice is once */
 		for (int twice = 0; twice < 2; twice++)
 			scsi_unit_attend(f->unit, (enum scsi_attention)(1u << i));
 	run_cdb(f, CDB(0x12, 0, 0, 0, 96), SCSI_DATA_IN, 96); /* INQUIRY is not held up */
 	assert_good(f, 96);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < count; i++) {
 		run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
 		assert_sense(f, senses[i]);
 	}
