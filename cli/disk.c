@@ -95,16 +95,16 @@ static int take_old(struct disk_target *target)
 	return 0;
 }
 
-static void round_size(const char *path, struct block_create_options *create)
+uint64_t disk_round_size(const char *path, const char *format, uint64_t size_bytes)
 {
-	uint64_t rounded = (create->size_bytes + MIB - 1) / MIB * MIB;
+	uint64_t rounded = (size_bytes + MIB - 1) / MIB * MIB;
 
 	/* Azure takes whole MiB only, and sizes that are no geometry's are read differently by some. */
-	if (strcmp(create->format, "vhd") || create->size_bytes == rounded)
-		return;
+	if (strcmp(format, "vhd") || size_bytes == rounded)
+		return size_bytes;
 	fprintf(stderr, "lis: %s: size rounded up to %llu MiB, as VHD wants it\n", path,
 		(unsigned long long)(rounded / MIB));
-	create->size_bytes = rounded;
+	return rounded;
 }
 
 int disk_target_begin(struct disk_target *target, const char *path, bool force,
@@ -120,7 +120,7 @@ int disk_target_begin(struct disk_target *target, const char *path, bool force,
 		complain("out of memory");
 		goto out_drop;
 	}
-	round_size(path, create);
+	create->size_bytes = disk_round_size(path, create->format, create->size_bytes);
 	catch_signals();
 	if (block_create(target->temporary, create, error)) {
 		const char *reason = strstr(error, ": ");
@@ -221,6 +221,7 @@ static const struct sub {
 	{ "info", disk_info, 1, "tj" },
 	{ "check", disk_check, 1, "t" },
 	{ "convert", disk_convert, 2, "btFfq" },
+	{ "resize", disk_resize, 2, "tS" },
 	{ "map", disk_map, 1, "t" },
 	{ NULL, NULL, 0, NULL },
 };
@@ -233,6 +234,7 @@ static const struct option long_options[] = {
 	{ "force", no_argument, NULL, 'f' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "quiet", no_argument, NULL, 'q' },
+	{ "shrink", no_argument, NULL, 'S' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -275,6 +277,9 @@ static int take_option(int option, const char *value, struct disk_options *optio
 	case 'j':
 		options->json = true;
 		return 0;
+	case 'S':
+		options->shrink = true;
+		return 0;
 	case 'q':
 		options->quiet = true;
 		return 0;
@@ -304,6 +309,7 @@ static int parse(const struct command *command, const struct sub *sub, int argc,
 		return LIS_EXIT_OK;
 	if (argc - optind != sub->paths)
 		return complain_usage(command, "%s: give %s", sub->name,
+				      sub->run == disk_resize ? "the path of one image and its new size" :
 				      sub->paths == 2 ? "the image to read and the one to write" :
 							"the path of one image");
 	for (int i = 0; i < sub->paths; i++)
@@ -330,6 +336,6 @@ int command_disk(const struct command *command, int argc, char **argv)
 			return show_help(command);
 		return status ? status : sub->run(&options);
 	}
-	return complain_usage(command, "%s%s%sthere are create, info, check, convert and map",
+	return complain_usage(command, "%s%s%sthere are create, info, check, convert, resize and map",
 			      *name ? "'" : "", name, *name ? "': " : "");
 }

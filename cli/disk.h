@@ -15,7 +15,7 @@ struct disk_options {
 	const char *format;
 	uint64_t size_bytes;  /* 0: not given */
 	uint32_t block_bytes; /* 0: not given */
-	bool fixed, force, json, quiet, help;
+	bool fixed, force, json, quiet, shrink, help;
 };
 
 /** disk_create(), ... - A sub-command. Return: exit status. */
@@ -23,6 +23,7 @@ int disk_create(const struct disk_options *options);
 int disk_convert(const struct disk_options *options);
 int disk_info(const struct disk_options *options);
 int disk_check(const struct disk_options *options);
+int disk_resize(const struct disk_options *options);
 int disk_map(const struct disk_options *options);
 
 /** disk_size_text() - "20 GiB". Return: @out. */
@@ -46,6 +47,9 @@ struct disk_target {
  */
 int disk_target_begin(struct disk_target *target, const char *path, bool force,
 		      struct block_create_options *create) LIS_MUST_USE;
+
+/** disk_round_size() - What a format makes of a size; says so where it is another one. */
+uint64_t disk_round_size(const char *path, const char *format, uint64_t size_bytes);
 
 /** disk_target_finish() - Give it its name, durably. Return: 0, -1 (complained, all gone). */
 int disk_target_finish(struct disk_target *target) LIS_MUST_USE;

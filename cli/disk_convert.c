@@ -11,6 +11,7 @@
 #include "cli/exit.h"
 #include "cli/progress.h"
 #include "io/error.h"
+#include "storage/images/image.h"
 
 #define SLOTS 8
 #define PIECE_BYTES (UINT64_C(1) << 20)
@@ -49,11 +50,6 @@ static void fail(struct copy *copy, int error, const char *path)
 }
 
 /* ---- slots ---- */
-
-static bool is_zero(const uint8_t *data, uint64_t bytes)
-{
-	return !data[0] && !memcmp(data, data + 1, bytes - 1);
-}
 
 static uint64_t grain(const struct slot *slot, uint64_t at)
 {
@@ -97,9 +93,9 @@ static void slot_write(struct slot *slot)
 {
 	uint64_t from = slot->next, to;
 
-	while (from < slot->bytes && is_zero(slot->data + from, grain(slot, from)))
+	while (from < slot->bytes && image_is_zero(slot->data + from, grain(slot, from)))
 		from += grain(slot, from);
-	for (to = from; to < slot->bytes && !is_zero(slot->data + to, grain(slot, to));)
+	for (to = from; to < slot->bytes && !image_is_zero(slot->data + to, grain(slot, to));)
 		to += grain(slot, to);
 	slot->next = to;
 	if (from == to) {

@@ -319,6 +319,21 @@ int block_open(const char *path, const struct block_open_options *options,
 	return 0;
 }
 
+int block_resize(struct block_device *device, uint64_t size_bytes, char *error)
+{
+	const struct block_geometry *geometry = &device->geometry;
+
+	if (geometry->read_only)
+		return image_error(error, -LIS_READONLY, device->path, "is open for reading only");
+	if (!device->driver->resize)
+		return image_error(error, -LIS_UNSUPPORTED, device->path, "its size cannot be changed");
+	if (!size_bytes || size_bytes % geometry->logical_sector_bytes)
+		return image_error(error, -LIS_INVALID, device->path,
+				   "a disk has a whole number of sectors of %u bytes, one at least",
+				   geometry->logical_sector_bytes);
+	return size_bytes == geometry->size_bytes ? 0 : device->driver->resize(device, size_bytes, error);
+}
+
 int block_close(struct block_device *device)
 {
 	return device ? device->driver->close(device) : 0;

@@ -92,9 +92,11 @@ struct block_driver {
 	/* Optional, see block_map_own() and block_describe(); @out_extent has the rest of the disk as data. */
 	int (*map)(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
 	void (*describe)(struct block_device *device, struct block_details *out_details);
+	/* Optional, see block_resize(), which has checked what is the same for all formats. */
+	int (*resize)(struct block_device *device, uint64_t size_bytes, char *error);
 };
 
-/* Base of each driver's own struct. @geometry is fixed while open. */
+/* Base of each driver's own struct. While it is open only block_resize() changes @geometry: its size. */
 struct block_device {
 	const struct block_driver *driver;
 	struct block_geometry geometry;
@@ -192,6 +194,21 @@ int block_map_own(struct block_device *device, uint64_t offset_bytes,
 
 /** block_describe() - What the format tells of itself. Context: as block_map(). */
 void block_describe(struct block_device *device, struct block_details *out_details);
+
+/**
+ * block_resize() - Make the disk longer or shorter.
+ * @size_bytes: whole sectors, at least one; what is behind it is lost, what is new reads as zero
+ * @error: as block_open()
+ *
+ * A crash leaves the disk with its old or its new size. The size in device->geometry changes with
+ * success; whoever copied it takes it anew.
+ *
+ * Context: may sleep; nothing may be in flight, on no loop.
+ * Return: 0, -LIS_INVALID (the format cannot have that size), -LIS_UNSUPPORTED (the format cannot
+ * change), -LIS_REFUSED (a host's device has another size), -LIS_READONLY, -LIS_NOSPACE, -LIS_NOMEM,
+ * -LIS_IO. The disk has its old size then.
+ */
+int block_resize(struct block_device *device, uint64_t size_bytes, char *error) LIS_MUST_USE;
 
 /** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
 int block_close(struct block_device *device);

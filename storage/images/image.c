@@ -13,6 +13,8 @@
 #include "storage/images/lock.h"
 #include "vmbus/os.h"
 
+#define CLEAR_BYTES 65536u /* [policy] written at once */
+
 int image_error(char *error, int code, const char *path, const char *format, ...)
 {
 	va_list arguments;
@@ -76,6 +78,30 @@ int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes)
 		offset_bytes += (uint64_t)put;
 	}
 	return 0;
+}
+
+int image_clear(int fd, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeroes[CLEAR_BYTES] __attribute__((aligned(IMAGE_PAGE_BYTES)));
+	int result = 0;
+
+	if (from >= to ||
+	    !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from)))
+		return 0;
+	while (from < to && !result) {
+		uint64_t bytes = to - from < sizeof(zeroes) ? to - from : sizeof(zeroes);
+
+		result = image_write(fd, zeroes, bytes, from);
+		from += bytes;
+	}
+	return result;
+}
+
+bool image_is_zero(const void *data, uint64_t bytes)
+{
+	const uint8_t *first = data;
+
+	return !*first && !memcmp(first, first + 1, bytes - 1);
 }
 
 int image_init(struct image *image, const struct image_file *file, const struct block_driver *driver)

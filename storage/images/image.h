@@ -86,6 +86,15 @@ int image_read(int fd, void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MU
 /** image_write() - As image_read(), writing. Return: 0, -LIS_IO, -LIS_NOSPACE, -LIS_READONLY. */
 int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MUST_USE;
 
+/**
+ * image_clear() - Make a part of a file read as zero, by a hole if possible; whole sectors.
+ * Return: as image_write().
+ */
+int image_clear(int fd, uint64_t from, uint64_t to) LIS_MUST_USE;
+
+/** image_is_zero() - Are all of @bytes, more than none, zero? */
+bool image_is_zero(const void *data, uint64_t bytes);
+
 /** image_errno() - What block_done says for an errno. Return: -LIS_IO, -LIS_NOSPACE, -LIS_READONLY, -LIS_NOMEM. */
 int image_errno(int posix);
 

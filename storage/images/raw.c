@@ -23,6 +23,7 @@
 
 struct raw {
 	struct image image;
+	bool is_device;
 	uint64_t file_bytes; /* less than the disk's size where a read-only file ends inside a sector */
 };
 
@@ -108,11 +109,39 @@ static int raw_map(struct block_device *device, uint64_t offset_bytes, struct bl
 			  &out_extent->length_bytes, &out_extent->data);
 }
 
+/* A file has any length its file system takes. A device has the one it has: it can only be taken notice of. */
+static int raw_resize(struct block_device *device, uint64_t size_bytes, char *error)
+{
+	struct raw *raw = (struct raw *)device;
+	uint64_t device_bytes = 0;
+
+	if (raw->is_device) {
+		if (ioctl(raw->image.fd, BLKGETSIZE64, &device_bytes) < 0)
+			return image_error(error, -LIS_IO, device->path, "its size cannot be found out: %s",
+					   strerror(errno));
+		if (device_bytes != size_bytes)
+			return image_error(error, -LIS_REFUSED, device->path,
+					   "is a device of %llu bytes; it has to be resized by its own tools",
+					   (unsigned long long)device_bytes);
+	} else if (ftruncate(raw->image.fd, (off_t)size_bytes) < 0 || fdatasync(raw->image.fd) < 0) {
+		int code = image_errno(errno);
+
+		image_error(error, code, device->path, "cannot be made %llu bytes long: %s",
+			    (unsigned long long)size_bytes, strerror(errno));
+		(void)ftruncate(raw->image.fd, (off_t)raw->file_bytes);
+		return code;
+	}
+	raw->file_bytes = size_bytes;
+	device->geometry.size_bytes = size_bytes;
+	return 0;
+}
+
 static const struct block_driver raw_driver = {
 	.name = "raw",
 	.submit = raw_submit,
 	.close = raw_close,
 	.map = raw_map,
+	.resize = raw_resize,
 };
 
 /* ---- opening ---- */
@@ -208,6 +237,7 @@ int raw_open(const struct image_file *file, struct block_device **out_device, ch
 		return image_error(error, -LIS_NOMEM, file->path, "out of memory");
 	}
 	geometry = &raw->image.device.geometry;
+	raw->is_device = file->is_device;
 	raw->file_bytes = file->size_bytes;
 	geometry->logical_sector_bytes = SECTOR_BYTES;
 	if (file->is_device)

@@ -11,8 +11,6 @@
  */
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,8 +18,7 @@
 #include "storage/images/vhd_internal.h"
 
 #define SECTOR VHD_SECTOR_BYTES
-#define ENTRIES_PER_SECTOR (SECTOR / sizeof(uint32_t))
-#define ENTRIES_MAX (UINT64_C(4) << 20) /* [policy] bounds memory; 2 TiB in blocks of 512 KiB */
+#define ENTRIES_PER_SECTOR VHD_BAT_SECTOR_ENTRIES
 #define GROW_BYTES (UINT64_C(64) << 20) /* [policy] one step for so much */
 #define READ_BYTES 65536u
 
@@ -45,11 +42,11 @@ static int place_table(struct vhd *vhd, const struct vhd_header *header)
 
 	if (vhd->block_count > be32toh(header->bat_entries))
 		return vhd_damaged(vhd, "its BAT is too short for its size");
-	if (vhd->block_count > ENTRIES_MAX)
+	if (vhd->block_count > VHD_BAT_ENTRIES_MAX)
 		return image_error(vhd->error, -LIS_UNSUPPORTED, vhd->path,
 				   "has %llu blocks of %u bytes; %llu are as many as can be used",
 				   (unsigned long long)vhd->block_count, vhd->block_bytes,
-				   (unsigned long long)ENTRIES_MAX);
+				   (unsigned long long)VHD_BAT_ENTRIES_MAX);
 	vhd->bat_sectors = (uint32_t)((vhd->block_count + ENTRIES_PER_SECTOR - 1) / ENTRIES_PER_SECTOR);
 	bytes = (uint64_t)vhd->bat_sectors * SECTOR;
 	if (offset_bytes % SECTOR || offset_bytes < sizeof(struct vhd_footer) ||
@@ -58,6 +55,7 @@ static int place_table(struct vhd *vhd, const struct vhd_header *header)
 	if (offset_bytes < vhd->space.end_bytes &&
 	    end_bytes > vhd->space.end_bytes - sizeof(struct vhd_header))
 		return vhd_damaged(vhd, "its BAT overlaps its header");
+	vhd->bat_entries = be32toh(header->bat_entries);
 	vhd->bat_offset_bytes = offset_bytes;
 	/* New blocks keep clear of the room that is the BAT's, as far as there is any. */
 	end_bytes = offset_bytes + round_up(room_bytes, SECTOR);
@@ -68,8 +66,7 @@ static int place_table(struct vhd *vhd, const struct vhd_header *header)
 	return 0;
 }
 
-/* How much of a block must be inside the file: the last one ends with the disk. */
-static uint64_t block_used_bytes(const struct vhd *vhd, uint64_t block)
+uint64_t vhd_block_used_bytes(const struct vhd *vhd, uint64_t block)
 {
 	uint64_t rest_bytes = vhd->image.device.geometry.size_bytes - (block << vhd->block_shift);
 
@@ -81,7 +78,7 @@ static int check_entry(struct vhd *vhd, uint64_t block, uint32_t entry)
 	uint64_t from = (uint64_t)entry * SECTOR, header_bytes = be64toh(vhd->footer->header_offset_bytes);
 	uint64_t to = vhd_data_offset(vhd, entry) + vhd->block_bytes;
 
-	if (vhd_data_offset(vhd, entry) + block_used_bytes(vhd, block) > vhd->blocks_end_bytes)
+	if (vhd_data_offset(vhd, entry) + vhd_block_used_bytes(vhd, block) > vhd->blocks_end_bytes)
 		return vhd_damaged(vhd, "block %llu is behind the end of the file, which was cut off",
 				   (unsigned long long)block);
 	if (from < sizeof(struct vhd_footer) ||
@@ -181,25 +178,6 @@ void vhd_bat_free(struct vhd *vhd)
 
 /* ---- growing ---- */
 
-/* Makes part of the file read as zero. */
-static int clear(struct vhd *vhd, uint64_t from, uint64_t to)
-{
-	static const uint8_t zeroes[READ_BYTES] __attribute__((aligned(IMAGE_PAGE_BYTES)));
-
-	if (from >= to || !fallocate(vhd->image.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
-				     (off_t)(to - from)))
-		return 0;
-	while (from < to) {
-		uint64_t bytes = to - from < sizeof(zeroes) ? to - from : sizeof(zeroes);
-		int result = image_write(vhd->image.fd, zeroes, bytes, from);
-
-		if (result)
-			return result;
-		from += bytes;
-	}
-	return 0;
-}
-
 /* Where the next block's bitmap goes, so that its data begins on a page. */
 static uint64_t next_place(const struct vhd *vhd, uint64_t end_bytes)
 {
@@ -225,7 +203,7 @@ static int grow_by(struct vhd *vhd, uint64_t count)
 	if (!result && ftruncate(vhd->image.fd, (off_t)file_bytes) < 0)
 		result = image_errno(errno);
 	if (!result)
-		result = clear(vhd, space->end_bytes, old_bytes < end_bytes ? old_bytes : end_bytes);
+		result = image_clear(vhd->image.fd, space->end_bytes, old_bytes < end_bytes ? old_bytes : end_bytes);
 	for (uint64_t i = 0; i < count && !result; i++)
 		result = image_write(vhd->image.fd, vhd->page + sizeof(struct vhd_footer), vhd->bitmap_bytes,
 				     first + i * stride_bytes);
@@ -259,6 +237,14 @@ static void mark_dirty(struct vhd *vhd, uint64_t sector)
 	vhd->space.dirty[sector / 64] |= bit;
 }
 
+void vhd_bat_set(struct vhd *vhd, uint64_t block, uint32_t entry)
+{
+	mark_dirty(vhd, block / ENTRIES_PER_SECTOR);
+	/* Whoever sees the entry sees this too, and does not take it for durable. */
+	atomic_store_explicit(&vhd->unsettled, true, memory_order_relaxed);
+	atomic_store_explicit(&vhd->bat[block], entry, memory_order_release);
+}
+
 static int find_room(struct vhd *vhd, uint32_t *out_entry)
 {
 	struct vhd_space *space = &vhd->space;
@@ -290,11 +276,8 @@ int vhd_bat_allocate(struct vhd *vhd, uint64_t block)
 			result = find_room(vhd, &entry);
 		if (!result) {
 			vhd->space.absent--;
-			mark_dirty(vhd, block / ENTRIES_PER_SECTOR);
 			atomic_store_explicit(&vhd->whole[block], 1, memory_order_relaxed);
-			/* Whoever sees the entry sees this too, and does not take it for durable. */
-			atomic_store_explicit(&vhd->unsettled, true, memory_order_relaxed);
-			atomic_store_explicit(&vhd->bat[block], entry, memory_order_release);
+			vhd_bat_set(vhd, block, entry);
 		}
 	}
 	pthread_mutex_unlock(&vhd->lock);
@@ -305,7 +288,7 @@ int vhd_bat_allocate(struct vhd *vhd, uint64_t block)
 
 bool vhd_bitmap_whole(const struct vhd *vhd, uint64_t block, const uint8_t *bitmap)
 {
-	uint64_t sectors = block_used_bytes(vhd, block) / SECTOR;
+	uint64_t sectors = vhd_block_used_bytes(vhd, block) / SECTOR;
 
 	for (uint64_t i = 0; i < sectors / 8; i++)
 		if (bitmap[i] != 0xff)
@@ -328,7 +311,8 @@ static int clear_uncounted(struct vhd *vhd, uint64_t data_bytes, const uint8_t *
 		while (to < sectors && !vhd_bitmap_has(bitmap, to))
 			to++;
 		if (to > from)
-			result = clear(vhd, data_bytes + from * SECTOR, data_bytes + to * SECTOR);
+			result = image_clear(vhd->image.fd, data_bytes + from * SECTOR,
+					     data_bytes + to * SECTOR);
 		from = to + 1;
 	}
 	return result;
@@ -374,7 +358,7 @@ int vhd_bat_make_whole(struct vhd *vhd, uint64_t block)
 
 /* ---- for vhd_settle.c ---- */
 
-static void copy_sector(struct vhd *vhd, uint32_t sector, uint8_t *out)
+void vhd_bat_sector(struct vhd *vhd, uint32_t sector, uint8_t *out)
 {
 	for (uint32_t i = 0; i < ENTRIES_PER_SECTOR; i++) {
 		uint32_t entry = htobe32(vhd_bat_entry(vhd, sector * ENTRIES_PER_SECTOR + i));
@@ -403,7 +387,7 @@ void vhd_bat_collect(struct vhd *vhd)
 		sector += (uint32_t)__builtin_ctzll(word);
 		dirty[sector / 64] &= ~(UINT64_C(1) << sector % 64);
 		vhd->space.dirty_count--;
-		copy_sector(vhd, sector, settle->sectors + settle->sector_count * SECTOR);
+		vhd_bat_sector(vhd, sector, settle->sectors + settle->sector_count * SECTOR);
 		settle->sector_index[settle->sector_count++] = sector;
 		settle->cursor = sector + 1;
 	}

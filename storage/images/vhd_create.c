@@ -10,7 +10,7 @@
 
 #include "storage/images/create.h"
 #include "storage/images/image.h"
-#include "storage/images/vhd_format.h"
+#include "storage/images/vhd_internal.h"
 #include "storage/images/vhdx_internal.h"
 
 #define EPOCH_S 946684800 /* 2000-01-01 00:00 UTC */
@@ -54,6 +54,13 @@ static void set_geometry(struct vhd_footer *footer, uint64_t size_bytes)
 	}
 }
 
+void vhd_footer_resize(struct vhd_footer *footer, uint64_t size_bytes)
+{
+	footer->current_size_bytes = htobe64(size_bytes);
+	set_geometry(footer, size_bytes);
+	footer->checksum = htobe32(vhd_checksum(footer, sizeof(*footer), offsetof(struct vhd_footer, checksum)));
+}
+
 static int make_footer(const struct create_file *file, const struct block_create_options *options,
 		       struct vhd_footer *out_footer)
 {
@@ -67,14 +74,11 @@ static int make_footer(const struct create_file *file, const struct block_create
 		.creator_version = htobe32(0x00010000),
 		.creator_host = "Wi2k", /* there are this and "Mac " */
 		.original_size_bytes = htobe64(options->size_bytes),
-		.current_size_bytes = htobe64(options->size_bytes),
 		.type = htobe32(options->fixed ? VHD_FIXED : VHD_DYNAMIC),
 	};
-	set_geometry(out_footer, options->size_bytes);
 	if (vhdx_new_guid(&out_footer->unique_id))
 		return image_error(file->error, -LIS_IO, file->path, "no random numbers to be had");
-	out_footer->checksum = htobe32(vhd_checksum(out_footer, sizeof(*out_footer),
-						    offsetof(struct vhd_footer, checksum)));
+	vhd_footer_resize(out_footer, options->size_bytes);
 	return 0;
 }
 

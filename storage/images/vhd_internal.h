@@ -16,6 +16,9 @@
 #include "storage/images/vhd.h"
 #include "storage/images/vhd_format.h"
 
+#define VHD_BAT_SECTOR_ENTRIES (VHD_SECTOR_BYTES / sizeof(uint32_t))
+#define VHD_BAT_ENTRIES_MAX (UINT64_C(4) << 20) /* [policy] bounds memory; 2 TiB in blocks of 512 KiB */
+
 /* BAT sectors that one step of a round takes. [policy] */
 #define VHD_SETTLE_SECTORS_MAX 64u
 
@@ -61,10 +64,11 @@ struct vhd {
 	uint32_t bitmap_bytes;
 	uint64_t block_count;
 	uint64_t bat_offset_bytes;
+	uint32_t bat_entries;     /* that it has room for, as its header says */
 	uint32_t bat_sectors;     /* of 512 bytes, that have entries in use */
 	_Atomic uint32_t *bat;    /* whole sectors; in the processor's byte order */
 	_Atomic uint8_t *whole;   /* for each block: 1 if its bitmap is known to have every bit set */
-	uint8_t *page;            /* what is written to the file, aligned: footer, then a bitmap of ones */
+	uint8_t *page;            /* what is written to the file, aligned: footer; dynamic: then a bitmap of ones */
 	struct vhd_footer *footer; /* as on disk */
 
 	atomic_bool unsettled;    /* some BAT entry is not durable yet */
@@ -101,7 +105,7 @@ void vhd_bat_free(struct vhd *vhd);
 /** vhd_bat_entry() - Sector of a block's bitmap, or VHD_ABSENT. Any thread. */
 static inline uint32_t vhd_bat_entry(struct vhd *vhd, uint64_t block)
 {
-	/* Pairs with the release in vhd_bat_allocate(): the file is long enough for what it says. */
+	/* Pairs with the release in vhd_bat_set(): the file is long enough for what it says. */
 	return atomic_load_explicit(&vhd->bat[block], memory_order_acquire);
 }
 
@@ -115,6 +119,15 @@ static inline uint64_t vhd_data_offset(const struct vhd *vhd, uint32_t entry)
  * Return: 0 (also where another thread was first), -LIS_NOSPACE, -LIS_IO.
  */
 int vhd_bat_allocate(struct vhd *vhd, uint64_t block) LIS_MUST_USE;
+
+/** vhd_block_used_bytes() - How much of a block must be inside the file: the last one ends with the disk. */
+uint64_t vhd_block_used_bytes(const struct vhd *vhd, uint64_t block);
+
+/** vhd_bat_set() - Change an entry, in memory; settling does the rest. Under vhd.lock. */
+void vhd_bat_set(struct vhd *vhd, uint64_t block, uint32_t entry);
+
+/** vhd_bat_sector() - A sector of the BAT as it is on disk. @out: VHD_SECTOR_BYTES */
+void vhd_bat_sector(struct vhd *vhd, uint32_t sector, uint8_t *out);
 
 /** vhd_bitmap_whole() - Are the bits of all sectors of @block that the disk has set? */
 bool vhd_bitmap_whole(const struct vhd *vhd, uint64_t block, const uint8_t *bitmap);
@@ -151,12 +164,33 @@ void vhd_settle_wait(struct vhd *vhd, struct block_request *request);
 /** vhd_settle_fail() - Flushing went wrong elsewhere: the BAT on disk is in doubt. Any thread. */
 void vhd_settle_fail(struct vhd *vhd, int error);
 
+/**
+ * vhd_settle_now() - All BAT entries set and all writes completed before become durable. Return: as
+ * block_done. Context: may sleep, nothing is in flight; so for the next one.
+ */
+int vhd_settle_now(struct vhd *vhd) LIS_MUST_USE;
+
+/**
+ * vhd_settle_footer() - End the file at @end_bytes: the footer there, durably, and only then the length.
+ * Nothing that counts is behind.
+ */
+int vhd_settle_footer(struct vhd *vhd, uint64_t end_bytes) LIS_MUST_USE;
+
 /** vhd_settle_close() - Settle, and put the footer behind the last block, synchronously. */
 int vhd_settle_close(struct vhd *vhd) LIS_MUST_USE;
 
 /* ---- vhd_io.c ---- */
 
 void vhd_submit(struct block_device *device, struct block_request *request);
+
+/* ---- vhd_create.c ---- */
+
+/** vhd_footer_resize() - A footer for a disk of another size, with its geometry and checksum. */
+void vhd_footer_resize(struct vhd_footer *footer, uint64_t size_bytes);
+
+/* ---- vhd_resize.c ---- */
+
+int vhd_resize(struct block_device *device, uint64_t size_bytes, char *error) LIS_MUST_USE;
 
 /* ---- vhd_query.c ---- */
 

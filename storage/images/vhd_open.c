@@ -96,7 +96,9 @@ static int find_footer(struct vhd *vhd)
 		vhd->blocks_end_bytes = vhd->file_bytes;
 		vhd->tail_damaged = true;
 	}
-	vhd->copy_damaged = is_dynamic(vhd->footer) && !has_copy;
+	/* They differ where a resize was cut short. */
+	vhd->copy_damaged = is_dynamic(vhd->footer) &&
+			    (!has_copy || copy.current_size_bytes != vhd->footer->current_size_bytes);
 	return 0;
 }
 
@@ -276,6 +278,7 @@ static const struct block_driver vhd_driver = {
 	.close = vhd_close,
 	.map = vhd_map,
 	.describe = vhd_describe,
+	.resize = vhd_resize,
 };
 
 static int parse(struct vhd *vhd)

@@ -298,15 +298,19 @@ static int sync_file(struct vhd *vhd)
 	return fdatasync(vhd->image.fd) < 0 ? image_errno(errno) : 0;
 }
 
-static int settle_now(struct vhd *vhd)
+int vhd_settle_now(struct vhd *vhd)
 {
 	struct vhd_settle *settle = &vhd->settle;
-	int result = sync_file(vhd);
+	int result = settle->failed ? settle->failed : sync_file(vhd);
 
 	for (settle->cursor = 0; !result;) {
 		vhd_bat_collect(vhd);
-		if (!settle->sector_count)
-			return sync_file(vhd);
+		if (!settle->sector_count) {
+			result = sync_file(vhd);
+			if (!result)
+				atomic_store(&vhd->unsettled, false);
+			return result;
+		}
 		while (settle->sectors_placed < settle->sector_count && !result) {
 			uint32_t first, count = next_run(settle, &first);
 
@@ -318,27 +322,33 @@ static int settle_now(struct vhd *vhd)
 	return result;
 }
 
-/* Gives back what was kept in store at the end: footer first, then the length. */
-static int put_footer(struct vhd *vhd)
+int vhd_settle_footer(struct vhd *vhd, uint64_t end_bytes)
 {
 	struct vhd_space *space = &vhd->space;
-	int result;
+	uint64_t file_bytes = end_bytes + sizeof(struct vhd_footer);
+	int result = image_write(vhd->image.fd, vhd->page, sizeof(struct vhd_footer), end_bytes);
 
-	if (!space->grown || space->file_bytes == space->end_bytes + sizeof(struct vhd_footer))
-		return 0;
-	result = image_write(vhd->image.fd, vhd->page, sizeof(struct vhd_footer), space->end_bytes);
 	if (!result)
 		result = sync_file(vhd);
-	if (!result && ftruncate(vhd->image.fd, (off_t)(space->end_bytes + sizeof(struct vhd_footer))) < 0)
+	if (!result && ftruncate(vhd->image.fd, (off_t)file_bytes) < 0)
 		result = image_errno(errno);
-	return result ? result : sync_file(vhd);
+	if (!result)
+		result = sync_file(vhd);
+	if (result)
+		return result;
+	space->end_bytes = end_bytes;
+	space->file_bytes = file_bytes;
+	space->grown = true;
+	return 0;
 }
 
 int vhd_settle_close(struct vhd *vhd)
 {
-	int result = vhd->settle.failed;
+	struct vhd_space *space = &vhd->space;
+	int result = vhd_settle_now(vhd);
 
-	if (!result)
-		result = settle_now(vhd);
-	return result ? result : put_footer(vhd);
+	/* Gives back what was kept in store at the end. */
+	if (result || !space->grown || space->file_bytes == space->end_bytes + sizeof(struct vhd_footer))
+		return result;
+	return vhd_settle_footer(vhd, space->end_bytes);
 }

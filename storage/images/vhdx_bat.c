@@ -19,13 +19,12 @@
 #include "storage/images/vhdx_internal.h"
 
 #define SECTOR VHDX_LOG_SECTOR_BYTES
-#define ENTRIES_PER_SECTOR (SECTOR / sizeof(uint64_t))
+#define ENTRIES_PER_SECTOR VHDX_BAT_SECTOR_ENTRIES
 #define GROW_BYTES (UINT64_C(64) << 20) /* [policy] one ftruncate() for so much */
 
 /* ---- loading ---- */
 
-/* Address space that costs memory only where it is written. */
-static void *reserve(uint64_t bytes)
+void *vhdx_bat_reserve(uint64_t bytes)
 {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -170,7 +169,7 @@ static int check_table(struct vhdx *vhdx)
 {
 	/* One bit for each MiB of the file, and of the room its last block may want. */
 	uint64_t taken_bytes = (vhdx->file_bytes + VHDX_BLOCK_BYTES_MAX) / VHDX_UNIT_BYTES / 8 + 1;
-	uint8_t *taken = reserve(taken_bytes);
+	uint8_t *taken = vhdx_bat_reserve(taken_bytes);
 	int result = 0;
 
 	if (!taken)
@@ -191,7 +190,7 @@ static int check_table(struct vhdx *vhdx)
 
 int vhdx_bat_load(struct vhdx *vhdx)
 {
-	uint64_t entries = vhdx->block_count + ((vhdx->block_count - 1) >> vhdx->chunk_shift);
+	uint64_t entries = vhdx_bat_entries(vhdx, vhdx->block_count);
 	int result;
 
 	/* The last chunk is whole, with its bitmap, where there are bitmaps. */
@@ -199,8 +198,8 @@ int vhdx_bat_load(struct vhdx *vhdx)
 		entries = vhdx_bitmap_index(vhdx, chunk_count(vhdx) - 1) + 1;
 	if (entries * sizeof(uint64_t) > vhdx->bat_region_bytes)
 		return vhdx_damaged(vhdx, "its BAT is too short for its size");
-	vhdx->bat_sectors = (uint32_t)((entries + ENTRIES_PER_SECTOR - 1) / ENTRIES_PER_SECTOR);
-	vhdx->bat = reserve((uint64_t)vhdx->bat_sectors * SECTOR);
+	vhdx->bat_sectors = vhdx_bat_sector_count(entries);
+	vhdx->bat = vhdx_bat_reserve((uint64_t)vhdx->bat_sectors * SECTOR);
 	if (!vhdx->bat)
 		return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
 	result = read_table(vhdx);
@@ -223,48 +222,48 @@ static void set_index(struct vhdx *vhdx, uint64_t index, uint64_t entry)
 	atomic_store_explicit(&vhdx->bat[index], entry, memory_order_release);
 }
 
-static void set_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry)
+void vhdx_bat_set(struct vhdx *vhdx, uint64_t block, uint64_t entry)
 {
 	set_index(vhdx, block + (block >> vhdx->chunk_shift), entry);
+}
+
+int vhdx_bat_own_end(struct vhdx *vhdx)
+{
+	struct vhdx_space *space = &vhdx->space;
+
+	if (!space->grown && space->file_bytes > space->end_bytes) {
+		if (ftruncate(vhdx->image.fd, (off_t)space->end_bytes) < 0)
+			return image_errno(errno);
+		space->file_bytes = space->end_bytes;
+		if (vhdx->journal.flushed_bytes > space->end_bytes)
+			vhdx->journal.flushed_bytes = space->end_bytes;
+	}
+	space->grown = true;
+	return 0;
 }
 
 /* Makes the file longer by at least @bytes. */
 static int grow(struct vhdx *vhdx, uint64_t bytes)
 {
 	struct vhdx_space *space = &vhdx->space;
-	uint64_t need_bytes = space->end_bytes + bytes;
-	uint64_t all_bytes = space->end_bytes + space->absent * vhdx->block_bytes +
-			     space->bitmaps_absent * VHDX_BITMAP_BYTES;
-	uint64_t size_bytes = need_bytes > space->end_bytes + GROW_BYTES ? need_bytes :
-									    space->end_bytes + GROW_BYTES;
+	uint64_t all_bytes = space->absent * vhdx->block_bytes + space->bitmaps_absent * VHDX_BITMAP_BYTES;
+	uint64_t ahead_bytes = all_bytes < GROW_BYTES ? all_bytes : GROW_BYTES;
+	uint64_t size_bytes = space->end_bytes + (ahead_bytes > bytes ? ahead_bytes : bytes);
 
-	/* What a writer that died left behind the end may be anything; cut off, it comes back as zero. */
-	if (!space->grown && space->file_bytes > space->end_bytes) {
-		if (ftruncate(vhdx->image.fd, (off_t)space->end_bytes) < 0)
-			return image_errno(errno);
-		space->file_bytes = space->end_bytes;
-		/* Nothing is logged yet: the journal knows no longer file either. */
-		if (vhdx->journal.flushed_bytes > space->end_bytes)
-			vhdx->journal.flushed_bytes = space->end_bytes;
-	}
-	if (size_bytes > all_bytes)
-		size_bytes = all_bytes;
 	if (ftruncate(vhdx->image.fd, (off_t)size_bytes) < 0) {
-		size_bytes = need_bytes;
+		size_bytes = space->end_bytes + bytes;
 		if (ftruncate(vhdx->image.fd, (off_t)size_bytes) < 0)
 			return image_errno(errno);
 	}
 	space->file_bytes = size_bytes;
-	space->grown = true;
 	return 0;
 }
 
-/* Room at the end of the file. */
-static int append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_bytes)
+int vhdx_bat_append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_bytes)
 {
 	struct vhdx_space *space = &vhdx->space;
 
-	if (!space->grown || space->end_bytes + bytes > space->file_bytes) {
+	if (space->end_bytes + bytes > space->file_bytes) {
 		int result = grow(vhdx, bytes);
 
 		if (result)
@@ -287,7 +286,7 @@ static int find_room(struct vhdx *vhdx, uint64_t entry, uint64_t *out_offset_byt
 		*out_offset_bytes = old_bytes;
 		return 0;
 	}
-	return append(vhdx, vhdx->block_bytes, out_offset_bytes);
+	return vhdx_bat_append(vhdx, vhdx->block_bytes, out_offset_bytes);
 }
 
 int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block)
@@ -303,7 +302,7 @@ int vhdx_bat_allocate(struct vhdx *vhdx, uint64_t block)
 			result = find_room(vhdx, entry, &offset_bytes);
 		if (!result) {
 			vhdx->space.absent--;
-			set_entry(vhdx, block, offset_bytes | VHDX_BLOCK_FULLY_PRESENT);
+			vhdx_bat_set(vhdx, block, offset_bytes | VHDX_BLOCK_FULLY_PRESENT);
 		}
 	}
 	pthread_mutex_unlock(&vhdx->lock);
@@ -316,16 +315,16 @@ static int append_partial(struct vhdx *vhdx, uint64_t block)
 	int result;
 
 	if (!bitmap_present(bitmap_entry(vhdx, chunk))) {
-		result = append(vhdx, VHDX_BITMAP_BYTES, &offset_bytes);
+		result = vhdx_bat_append(vhdx, VHDX_BITMAP_BYTES, &offset_bytes);
 		if (result)
 			return result;
 		vhdx->space.bitmaps_absent--;
 		set_index(vhdx, vhdx_bitmap_index(vhdx, chunk), offset_bytes | VHDX_BITMAP_PRESENT);
 	}
-	result = append(vhdx, vhdx->block_bytes, &offset_bytes);
+	result = vhdx_bat_append(vhdx, vhdx->block_bytes, &offset_bytes);
 	if (!result) {
 		vhdx->space.absent--;
-		set_entry(vhdx, block, offset_bytes | VHDX_BLOCK_PARTIALLY_PRESENT);
+		vhdx_bat_set(vhdx, block, offset_bytes | VHDX_BLOCK_PARTIALLY_PRESENT);
 	}
 	return result;
 }
@@ -351,7 +350,7 @@ void vhdx_bat_complete(struct vhdx *vhdx, uint64_t block)
 	pthread_mutex_lock(&vhdx->lock);
 	entry = vhdx_bat_entry(vhdx, block);
 	if ((entry & VHDX_BAT_STATE) == VHDX_BLOCK_PARTIALLY_PRESENT)
-		set_entry(vhdx, block, (entry & VHDX_BAT_OFFSET) | VHDX_BLOCK_FULLY_PRESENT);
+		vhdx_bat_set(vhdx, block, (entry & VHDX_BAT_OFFSET) | VHDX_BLOCK_FULLY_PRESENT);
 	pthread_mutex_unlock(&vhdx->lock);
 }
 
@@ -370,7 +369,7 @@ void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block)
 		return;
 	pthread_mutex_lock(&vhdx->lock);
 	if (may_become_zero(vhdx, vhdx_bat_entry(vhdx, block)))
-		set_entry(vhdx, block, VHDX_BLOCK_ZERO);
+		vhdx_bat_set(vhdx, block, VHDX_BLOCK_ZERO);
 	pthread_mutex_unlock(&vhdx->lock);
 }
 

@@ -19,8 +19,10 @@
 #include "storage/images/vhdx.h"
 #include "storage/images/vhdx_format.h"
 
-/* BAT sectors in one log entry. Three entries of this size fit into the smallest log. [policy] */
+/* Sectors of metadata in one log entry. Three entries of this size fit into the smallest log. [policy] */
 #define VHDX_JOURNAL_SECTORS_MAX 32u
+
+#define VHDX_BAT_SECTOR_ENTRIES (VHDX_LOG_SECTOR_BYTES / sizeof(uint64_t))
 
 /* One piece of metadata that the log of a read-only file has newer than the file itself. */
 struct vhdx_patch {
@@ -40,7 +42,7 @@ struct vhdx_space {
 	uint64_t file_bytes;  /* the file's length */
 	uint64_t absent;      /* blocks without a place in the file */
 	uint64_t bitmaps_absent; /* differencing: sector bitmap blocks without one */
-	bool grown;           /* end_bytes..file_bytes is known to read as zero */
+	bool grown;           /* begun: end_bytes..file_bytes is known to read as zero */
 	uint64_t *dirty;      /* one bit for each sector of the BAT that is newer than on disk */
 	uint32_t dirty_count;
 };
@@ -70,6 +72,7 @@ struct vhdx_journal {
 	uint8_t *sectors;            /* what goes into place */
 	uint64_t sector_offset_bytes[VHDX_JOURNAL_SECTORS_MAX]; /* in the file */
 	uint32_t sector_count, sectors_placed;
+	bool sectors_given;          /* by vhdx_journal_change(), not from the BAT */
 	uint64_t entry_file_bytes;   /* the file's length as this entry has it */
 
 	struct guid log_guid;        /* of this session's log; in the header while @log_active */
@@ -99,6 +102,8 @@ struct vhdx {
 	uint32_t metadata_region_bytes;
 	bool differencing;
 	struct guid linkage[2]; /* differencing: data_write_guid that the parent may have; the second may be zero */
+	uint64_t regions_end_bytes; /* nothing but blocks is behind */
+	uint64_t size_offset_bytes; /* in the file: the disk's size in the metadata */
 
 	/* Changed at open and by the journal's runner. */
 	struct vhdx_header header;
@@ -171,10 +176,24 @@ int vhdx_log_replay(struct vhdx *vhdx) LIS_MUST_USE;
 /** vhdx_bat_load() - Read and check the BAT. Return: 0, or an error with its line. */
 int vhdx_bat_load(struct vhdx *vhdx) LIS_MUST_USE;
 
+/** vhdx_bat_entries() - Entries of a dynamic or fixed disk of @blocks: the last one is a block's. */
+static inline uint64_t vhdx_bat_entries(const struct vhdx *vhdx, uint64_t blocks)
+{
+	return blocks + ((blocks - 1) >> vhdx->chunk_shift);
+}
+
+static inline uint32_t vhdx_bat_sector_count(uint64_t entries)
+{
+	return (uint32_t)((entries + VHDX_BAT_SECTOR_ENTRIES - 1) / VHDX_BAT_SECTOR_ENTRIES);
+}
+
+/** vhdx_bat_reserve() - Zeroed address space that costs memory only where it is written; munmap() it. */
+void *vhdx_bat_reserve(uint64_t bytes);
+
 /** vhdx_bat_entry() - The entry of a payload block. Any thread. */
 static inline uint64_t vhdx_bat_entry(struct vhdx *vhdx, uint64_t block)
 {
-	/* Pairs with the release in set_entry(): the file is long enough for what the entry says. */
+	/* Pairs with the release in vhdx_bat_set(): the file is long enough for what the entry says. */
 	return atomic_load_explicit(&vhdx->bat[block + (block >> vhdx->chunk_shift)],
 				    memory_order_acquire);
 }
@@ -219,6 +238,24 @@ int vhdx_bat_partial(struct vhdx *vhdx, uint64_t block) LIS_MUST_USE;
 /** vhdx_bat_complete() - All of a partially present block is in the file now. Any thread. */
 void vhdx_bat_complete(struct vhdx *vhdx, uint64_t block);
 
+/** vhdx_bat_set() - Change the entry of a block, in memory; the journal does the rest. Under vhdx.lock. */
+void vhdx_bat_set(struct vhdx *vhdx, uint64_t block, uint64_t entry);
+
+/**
+ * vhdx_bat_own_end() - Cut off what a writer that died left behind the end, which may be anything: it
+ * comes back as zero. For the journal, before anything is logged, since entries of the log say how
+ * long the file was. Return: 0, -LIS_IO.
+ */
+int vhdx_bat_own_end(struct vhdx *vhdx) LIS_MUST_USE;
+
+/**
+ * vhdx_bat_append() - Take room at the end of what is used of the file; it reads as zero.
+ * @out_offset_bytes: set on success only
+ *
+ * Context: under vhdx.lock. Return: 0, -LIS_NOSPACE, -LIS_IO.
+ */
+int vhdx_bat_append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_bytes) LIS_MUST_USE;
+
 /** vhdx_bat_zero() - Make a block that is not present one that is zero by definition. Any thread. */
 void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block);
 
@@ -243,6 +280,24 @@ void vhdx_bat_uncollect(struct vhdx *vhdx);
  */
 void vhdx_journal_wait(struct vhdx *vhdx, struct block_request *request);
 
+/* A sector of metadata as it is to be. */
+struct vhdx_change {
+	uint64_t offset_bytes; /* in the file; whole sectors */
+	const uint8_t *data;   /* a sector */
+};
+
+/**
+ * vhdx_journal_settle() - All BAT entries set and all writes completed before become durable, the file
+ * counts as changed from here on. Return: as block_done. Context: may sleep, nothing is in flight.
+ */
+int vhdx_journal_settle(struct vhdx *vhdx) LIS_MUST_USE;
+
+/**
+ * vhdx_journal_change() - Settle, then change sectors of metadata as one: after a crash all of them are
+ * changed or none is. At most VHDX_JOURNAL_SECTORS_MAX. Return, context: as vhdx_journal_settle().
+ */
+int vhdx_journal_change(struct vhdx *vhdx, const struct vhdx_change *changes, uint32_t count) LIS_MUST_USE;
+
 /** vhdx_journal_fail() - Flushing went wrong elsewhere: metadata is in doubt. Any thread. */
 void vhdx_journal_fail(struct vhdx *vhdx, int error);
 
@@ -255,6 +310,10 @@ int vhdx_journal_close(struct vhdx *vhdx) LIS_MUST_USE;
 void vhdx_resume(struct block_request *request, int error);
 
 void vhdx_submit(struct block_device *device, struct block_request *request);
+
+/* ---- vhdx_resize.c ---- */
+
+int vhdx_resize(struct block_device *device, uint64_t size_bytes, char *error) LIS_MUST_USE;
 
 /** vhdx_step() - Go on with a request, a run of which has ended. Context: request->loop's thread. */
 void vhdx_step(struct block_request *request);

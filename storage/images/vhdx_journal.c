@@ -215,7 +215,8 @@ static bool collect(struct vhdx *vhdx)
 		journal->stage = ROUND_END;
 		return true;
 	}
-	vhdx_bat_collect(vhdx);
+	if (!journal->sectors_given)
+		vhdx_bat_collect(vhdx);
 	if (!journal->sector_count) {
 		/* Closing wants one more flush, for what was just put into place. */
 		if (!journal->flushed || journal->closing)
@@ -269,6 +270,7 @@ static bool entry_flushed(struct vhdx *vhdx)
 					     vhdx->header.log_length_bytes);
 	journal->log_sequence++;
 	journal->sectors_placed = 0;
+	journal->sectors_given = false;
 	journal->stage = PLACE;
 	if (journal->log_active)
 		return true;
@@ -310,7 +312,8 @@ static void failed(struct vhdx *vhdx)
 		break; /* the other header still counts, the next round writes this one again */
 	case ENTRY_PART_WRITTEN:
 	case ENTRY_WRITTEN:
-		vhdx_bat_uncollect(vhdx);
+		if (!journal->sectors_given)
+			vhdx_bat_uncollect(vhdx);
 		break; /* an entry that is not whole does not count */
 	default:
 		vhdx_journal_fail(vhdx, journal->error);
@@ -330,6 +333,9 @@ static bool step(struct vhdx *vhdx)
 	case BEGIN_WRITTEN:
 		return flush_then(vhdx, BEGIN_FLUSHED);
 	case BEGIN_FLUSHED:
+		journal->error = vhdx_bat_own_end(vhdx);
+		if (journal->error)
+			return true;
 		header_written(vhdx);
 		atomic_store(&vhdx->begun, true);
 		journal->stage = COLLECT;
@@ -503,25 +509,63 @@ void vhdx_journal_fail(struct vhdx *vhdx, int error)
 	pthread_mutex_unlock(&vhdx->lock);
 }
 
-int vhdx_journal_close(struct vhdx *vhdx)
+/* A round at once, for no request. */
+static int run_now(struct vhdx *vhdx, int stage)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
 
 	if (journal->failed)
 		return journal->failed;
-	if (!atomic_load(&vhdx->begun))
-		return 0;
 	journal->loop = NULL;
 	journal->batch = NULL;
-	journal->stage = COLLECT;
+	journal->stage = stage;
 	journal->error = 0;
 	journal->cursor = 0;
 	journal->map_cursor = 0;
+	journal->flushed = false;
 	journal->wants_flush = true;
-	journal->closing = true;
 	run(vhdx);
-	if (journal->error || journal->failed)
-		return journal->error;
+	return journal->error ? journal->error : journal->failed;
+}
+
+int vhdx_journal_settle(struct vhdx *vhdx)
+{
+	int result = run_now(vhdx, ROUND_START);
+
+	if (!result)
+		atomic_store(&vhdx->unsettled, false);
+	return result;
+}
+
+int vhdx_journal_change(struct vhdx *vhdx, const struct vhdx_change *changes, uint32_t count)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	int result = vhdx_journal_settle(vhdx);
+
+	if (result)
+		return result;
+	for (uint32_t i = 0; i < count; i++) {
+		memcpy(journal->sectors + i * SECTOR, changes[i].data, SECTOR);
+		journal->sector_offset_bytes[i] = changes[i].offset_bytes;
+	}
+	journal->sector_count = count;
+	journal->sectors_given = true;
+	journal->entry_file_bytes = vhdx->space.file_bytes;
+	result = run_now(vhdx, COLLECT);
+	journal->sectors_given = false;
+	return result;
+}
+
+int vhdx_journal_close(struct vhdx *vhdx)
+{
+	int result;
+
+	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun))
+		return 0;
+	vhdx->journal.closing = true;
+	result = run_now(vhdx, COLLECT);
+	if (result)
+		return result;
 	/* The log is empty, so nothing refers to what was kept in store at the end. */
 	if (vhdx->space.grown && vhdx->space.file_bytes > vhdx->space.end_bytes &&
 	    (ftruncate(vhdx->image.fd, (off_t)vhdx->space.end_bytes) < 0 || fdatasync(vhdx->image.fd) < 0))

@@ -282,9 +282,9 @@ static struct vhdx_metadata_entry metadata_entry(const struct metadata *metadata
 	return entry;
 }
 
-/* An item of known size; @name for the error line. */
-static int read_item(struct vhdx *vhdx, const struct metadata *metadata, const struct guid *id,
-		     const char *name, void *value, uint32_t bytes)
+/* Where an item of known size is; @name for the error line. */
+static int find_item(struct vhdx *vhdx, const struct metadata *metadata, const struct guid *id,
+		     const char *name, uint32_t bytes, uint64_t *out_offset_bytes)
 {
 	for (uint32_t i = 0; i < metadata->entry_count; i++) {
 		struct vhdx_metadata_entry entry = metadata_entry(metadata, i);
@@ -294,9 +294,19 @@ static int read_item(struct vhdx *vhdx, const struct metadata *metadata, const s
 		if (entry.length_bytes != bytes || entry.offset_bytes < VHDX_METADATA_TABLE_BYTES ||
 		    entry.offset_bytes > vhdx->metadata_region_bytes - bytes)
 			return vhdx_damaged(vhdx, "its %s is not where it should be", name);
-		return vhdx_read(vhdx, value, bytes, vhdx->metadata_offset_bytes + entry.offset_bytes);
+		*out_offset_bytes = vhdx->metadata_offset_bytes + entry.offset_bytes;
+		return 0;
 	}
 	return vhdx_damaged(vhdx, "it has no %s", name);
+}
+
+static int read_item(struct vhdx *vhdx, const struct metadata *metadata, const struct guid *id,
+		     const char *name, void *value, uint32_t bytes)
+{
+	uint64_t offset_bytes;
+	int result = find_item(vhdx, metadata, id, name, bytes, &offset_bytes);
+
+	return result ? result : vhdx_read(vhdx, value, bytes, offset_bytes);
 }
 
 /* The parent locator, whose size is its own affair. Kept until the parent is open. */
@@ -380,7 +390,9 @@ static int take_geometry(struct vhdx *vhdx, const struct metadata *metadata)
 		if (*sectors[i] != 512 && *sectors[i] != 4096)
 			return vhdx_damaged(vhdx, "its %s is %u", names[i], *sectors[i]);
 	}
-	result = read_item(vhdx, metadata, &VHDX_VIRTUAL_DISK_SIZE, "disk size", &size_bytes, 8);
+	result = find_item(vhdx, metadata, &VHDX_VIRTUAL_DISK_SIZE, "disk size", 8, &vhdx->size_offset_bytes);
+	if (!result)
+		result = vhdx_read(vhdx, &size_bytes, 8, vhdx->size_offset_bytes);
 	if (result)
 		return result;
 	if (!size_bytes || size_bytes > VHDX_DISK_BYTES_MAX || size_bytes % geometry->logical_sector_bytes)
@@ -467,6 +479,7 @@ static const struct block_driver vhdx_driver = {
 	.close = vhdx_close,
 	.map = vhdx_map,
 	.describe = vhdx_describe,
+	.resize = vhdx_resize,
 };
 
 static int parse(struct vhdx *vhdx)
@@ -486,6 +499,7 @@ static int parse(struct vhdx *vhdx)
 		result = parse_regions(vhdx);
 	if (!result)
 		result = parse_metadata(vhdx);
+	vhdx->regions_end_bytes = vhdx->space.end_bytes;
 	if (!result)
 		result = vhdx_bat_load(vhdx);
 	return result;

@@ -201,6 +201,54 @@ interrupting() {
 	rm -f big.*
 }
 
+# FILE SIZE OLD-SIZE OPTION...: resized, it is to QEMU as the source is, made as long.
+resize() {
+	path=$1 size=$2 plain=$3
+	shift 3
+	status 0 "$lis" disk resize "$path" "$size" "$@"
+	[ $# = 0 ] || says "of data behind .* were cut off"
+	truncate -s "$plain" twin.raw
+	[ "$(qemu_size "$path")" = "$(stat -c %s twin.raw)" ] || fail "resize $path $size: $(qemu_size "$path") bytes"
+	qemu-img compare -q -f "$(qemu_format "$path")" -F raw "$path" twin.raw || fail "resize $path $size: not the same"
+	case $path in
+	*.vhdx) qemu-img check -q "$path" || fail "qemu-img check: resize $path $size" ;;
+	esac
+	status 0 "$lis" disk check "$path"
+}
+
+resizing() {
+	for from in source.raw source.vhd source.vhdx fixed.vhd fixed.vhdx theirs.vhd theirs.vhdx; do
+		path=copy.${from#*.}
+		cp --sparse=always $from $path
+		cp --sparse=always source.raw twin.raw
+		resize $path 170M 170M
+		resize $path +1M 171M
+		qemu-io -f "$(qemu_format $path)" -c 'write -q -P 0x61 160M 4M' $path
+		qemu-io -f raw -c 'write -q -P 0x61 160M 4M' twin.raw
+		"$imgtool" $path w:168M:3M:0x62 w:149M:1M:0x63 || fail "$path after resize"
+		"$imgtool" -f raw twin.raw w:168M:3M:0x62 w:149M:1M:0x63 || fail twin.raw
+		resize $path 171M 171M
+		status 1 "$lis" disk resize $path 100M
+		says "loses what is behind.*--shrink"
+		resize $path 100M 100M --shrink
+		resize $path 200M 200M
+	done
+	cp --sparse=always source.vhdx copy.vhdx
+	status 0 "$lis" disk resize copy.vhdx 3T
+	qemu-img check -q copy.vhdx || fail "qemu-img check: 3T"
+	"$imgtool" copy.vhdx w:2999G:1M:0x71 v:20M:9M:0x41 || fail "copy.vhdx of 3T"
+	qemu-io -r -f vhdx -c 'read -q -P 0x71 2999G 1M' -c 'read -q -P 0x41 20M 9M' copy.vhdx > out.txt
+	says_not_failed copy.vhdx
+	status 1 "$lis" disk resize copy.vhdx 65T
+	says "copy.vhdx: a VHDX holds at most 64 TiB"
+	status 1 "$lis" disk resize source.vhd +2040G
+	says "2040 GiB"
+	status 2 "$lis" disk resize source.vhd
+	status 2 "$lis" disk resize source.vhd much
+	status 2 "$lis" disk resize source.vhd 1G --force
+	status 1 "$lis" disk resize nothing.vhd 1G
+}
+
 telling() {
 	status 0 "$lis" disk info --json source.vhd
 	says '"format": *"vhd"'
@@ -260,6 +308,7 @@ checking() {
 creating
 refusing
 converting
+resizing
 interrupting
 telling
 checking
