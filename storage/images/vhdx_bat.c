@@ -4,9 +4,11 @@
  * truth about where blocks are. Blocks are appended; the file grows in large steps and its new end
  * reads as zero, so a block needs no writing before it is used.
  *
- * Entries change under vhdx.lock, from not present to present or to zero, never back; readers take no
- * lock. A changed entry is dirty until the journal has logged it. In a differencing file not present may
- * also become partially present, which becomes present.
+ * Entries change under vhdx.lock, readers take no lock. A changed entry is dirty until the journal has
+ * logged it. A block that is unmapped keeps its place, as the format lets it, and gets no other one
+ * when it is written again: a request that is still under way with the entry as it was, at any time,
+ * reads and writes at the right place of the disk, so that nobody has to be waited for.
+ * In a differencing file not present may also become partially present, which becomes present.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -370,6 +372,19 @@ void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block)
 	pthread_mutex_lock(&vhdx->lock);
 	if (may_become_zero(vhdx, vhdx_bat_entry(vhdx, block)))
 		vhdx_bat_set(vhdx, block, VHDX_BLOCK_ZERO);
+	pthread_mutex_unlock(&vhdx->lock);
+}
+
+void vhdx_bat_unmap(struct vhdx *vhdx, uint64_t block)
+{
+	uint64_t entry;
+
+	pthread_mutex_lock(&vhdx->lock);
+	entry = vhdx_bat_entry(vhdx, block);
+	if (vhdx_bat_present(entry)) {
+		vhdx->space.absent++;
+		vhdx_bat_set(vhdx, block, (entry & VHDX_BAT_OFFSET) | VHDX_BLOCK_UNMAPPED);
+	}
 	pthread_mutex_unlock(&vhdx->lock);
 }
 

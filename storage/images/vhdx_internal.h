@@ -260,6 +260,12 @@ int vhdx_bat_append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_byte
 void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block);
 
 /**
+ * vhdx_bat_unmap() - A block whose place in the file has been cleared is not present any more. It
+ * reads as zero and keeps its place. Any thread.
+ */
+void vhdx_bat_unmap(struct vhdx *vhdx, uint64_t block);
+
+/**
  * vhdx_bat_collect() - Copy dirty sectors, of bitmaps and then of the BAT, from the journal's cursors on as far
  * as one entry of the log has room, and mark them clean.
  */

@@ -42,8 +42,23 @@ static bool wants_fua(const struct block_request *request)
 	       (request->op == BLOCK_WRITE || request->op == BLOCK_WRITE_ZEROES);
 }
 
+/* The blocks of which nothing is left; those before and behind keep what was not discarded. */
+static void unmap_whole(struct vhdx *vhdx, const struct block_request *request)
+{
+	uint64_t end_bytes = request->offset_bytes + request->length_bytes;
+	uint64_t block = (request->offset_bytes + vhdx->block_bytes - 1) >> vhdx->block_shift;
+	uint64_t end = end_bytes == vhdx->image.device.geometry.size_bytes ? vhdx->block_count :
+									     end_bytes >> vhdx->block_shift;
+
+	for (; block < end; block++)
+		if (vhdx_bat_present(vhdx_bat_entry(vhdx, block)))
+			vhdx_bat_unmap(vhdx, block);
+}
+
 static void all_done(struct block_request *request)
 {
+	if (request->op == BLOCK_DISCARD)
+		unmap_whole(vhdx_of(request), request);
 	if (wants_fua(request) && (transfer_of(request)->flags & TRANSFER_NEEDS_FLUSH))
 		flush(request);
 	else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Images that change their shape: disks get longer and shorter, beside random requests and a model in
+ * Images that change their shape: blocks are discarded, disks get longer and shorter, beside random requests and a model in
  * memory that says what they must hold. What a crash meanwhile leaves is test_crash.c's.
  */
 #include <setjmp.h>
@@ -65,6 +65,70 @@ static struct block_device *reopen(struct block_device *device)
 {
 	assert_int_equal(block_close(device), 0);
 	return open_disk();
+}
+
+/* ---- discard ---- */
+
+static uint64_t blocks_present(struct block_device *device)
+{
+	struct block_details details;
+
+	block_describe(device, &details);
+	return details.blocks_present;
+}
+
+static uint64_t room(uint64_t *out_file_bytes)
+{
+	struct stat status;
+
+	assert_int_equal(stat(path, &status), 0);
+	*out_file_bytes = (uint64_t)status.st_size;
+	return (uint64_t)status.st_blocks * 512;
+}
+
+static void discard(struct block_device *device, uint64_t from, uint64_t to)
+{
+	assert_int_equal(block_io(device, loop, BLOCK_DISCARD, 0, from, NULL, to - from), 0);
+}
+
+static void discarded_blocks_free_their_room_and_find_it_again(void **state)
+{
+	const struct shape shape = { "vhdx", false, 1 << 20, 0 };
+	uint64_t full_bytes, file_bytes, again_bytes;
+	struct model model = { .bytes = calloc(1, MODEL_BYTES_MAX) };
+	struct block_device *device;
+
+	create_disk(&shape, 20 * MIB + 4096);
+	device = open_disk();
+	for (uint64_t at = 0; at < 20 * MIB + 4096; at += 4096) {
+		block_pattern(model.bytes + at, 4096, at, 3);
+		assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, at, model.bytes + at, 4096), 0);
+	}
+	device = reopen(device);
+	full_bytes = room(&file_bytes);
+	/* One whole block, parts of two; then all to the end, where the last block is a short one. */
+	discard(device, 3 * MIB - 8192, 4 * MIB + 4096);
+	memset(model.bytes + 3 * MIB - 8192, 0, MIB + 8192 + 4096);
+	assert_int_equal(blocks_present(device), 20);
+	discard(device, 10 * MIB, 20 * MIB + 4096);
+	memset(model.bytes + 10 * MIB, 0, 10 * MIB + 4096);
+	assert_int_equal(blocks_present(device), 9);
+	assert_int_equal(model_compare(&model, device, loop), 0);
+	device = reopen(device);
+	assert_int_equal(blocks_present(device), 9);
+	assert_true(room(&again_bytes) + 10 * MIB < full_bytes);
+	assert_int_equal(model_compare(&model, device, loop), 0);
+	/* Written again it takes no more of the file than it did. */
+	for (uint64_t at = 0; at < 20 * MIB; at += MIB / 2) {
+		block_pattern(model.bytes + at, 4096, at, 4);
+		assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, at, model.bytes + at, 4096), 0);
+	}
+	assert_int_equal(blocks_present(device), 20);
+	assert_int_equal(model_compare(&model, device, loop), 0);
+	assert_int_equal(block_close(device), 0);
+	room(&again_bytes);
+	assert_int_equal(again_bytes, file_bytes);
+	free(model.bytes);
 }
 
 /* ---- resize ---- */
@@ -212,6 +276,7 @@ static void sizes_that_cannot_be_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(discarded_blocks_free_their_room_and_find_it_again),
 		cmocka_unit_test(a_disk_keeps_its_contents_while_its_size_changes),
 		cmocka_unit_test(a_disk_grows_far_beyond_the_room_of_its_table),
 		cmocka_unit_test(a_file_gets_shorter_with_its_disk),
