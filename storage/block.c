@@ -154,6 +154,10 @@ void block_submit(struct block_device *device, struct io_loop *loop, struct bloc
 	bool aligned = true;
 
 	request->loop = loop;
+	if (device->driver->forwards) {
+		device->driver->submit(device, request);
+		return;
+	}
 	if (request->op == BLOCK_FLUSH) {
 		if (geometry->read_only)
 			request->done(request, 0);

@@ -45,6 +45,10 @@ struct block_request {
 
 	struct io_loop *loop;    /* set by block_submit() */
 
+	/* Those of a device in front of another (live.c) while the request is under way. */
+	block_done *above;
+	void *layer;
+
 	/* The rest is the image driver's while the request is under way. */
 	struct io_op io;
 	struct block_request *next;
@@ -86,6 +90,7 @@ struct block_details {
 
 struct block_driver {
 	const char *name; /* "raw", "vhd", "vhdx" */
+	bool forwards;    /* by block_submit() to another device, which does the checking */
 	void (*submit)(struct block_device *device, struct block_request *request);
 	/* Called when nothing is in flight. Makes everything durable. Returns 0 or an error; frees in any case. */
 	int (*close)(struct block_device *device);

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * A block device that can be changed under whoever uses it: see live.h.
+ *
+ * Each loop has a gate of its own, which only its thread touches: it counts what is under way on this
+ * loop, knows the device, and keeps what waits. So requests cost no lock, no atomic operation and no
+ * memory. The owner sends calls to the loops to close the gates and to open them; each answers when it is
+ * done, and the last to answer tells the owner.
+ */
+#include "storage/live.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#define CACHE_LINE_BYTES 64
+
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+/* Requests in the order they came in. */
+struct queue {
+	struct block_request *first, **end;
+};
+
+struct gate {
+	_Alignas(CACHE_LINE_BYTES) struct io_loop *loop;
+	struct live *live;
+	struct block_device *behind;
+	uint32_t under_way;
+	bool closed, holds;
+	struct queue waiting; /* while it is closed */
+	struct queue held;    /* what wants to be durable, while it holds */
+	struct io_call call;  /* one of close, open, release at a time */
+	uint64_t paused_ns;   /* the last time */
+};
+
+struct live {
+	struct block_device device;
+	struct io_loop *owner;
+	struct block_device *behind; /* the owner's view */
+	bool hold;                   /* as the gates are to be when they open */
+	_Atomic uint32_t to_answer;  /* gates that have not done what they were called for */
+	struct io_call *answered;
+	uint64_t closed_ns;          /* when the gates were called to close */
+	size_t gate_count;
+	struct gate gates[];
+};
+
+/* ---- queues ---- */
+
+static void queue_init(struct queue *queue)
+{
+	queue->first = NULL;
+	queue->end = &queue->first;
+}
+
+static void queue_add(struct queue *queue, struct block_request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+}
+
+/* ---- requests ---- */
+
+static void answer(struct live *live)
+{
+	if (atomic_fetch_sub(&live->to_answer, 1) == 1)
+		io_loop_call(live->owner, live->answered);
+}
+
+static void request_done(struct block_request *request, int result)
+{
+	struct gate *gate = request->layer;
+
+	request->done = request->above;
+	if (!--gate->under_way && gate->closed)
+		answer(gate->live);
+	request->done(request, result);
+}
+
+static void forward(struct gate *gate, struct block_request *request)
+{
+	gate->under_way++;
+	request->layer = gate;
+	request->above = request->done;
+	request->done = request_done;
+	/* The guest was told that it would read zeroes. */
+	if (request->op == BLOCK_DISCARD && gate->live->device.geometry.discard_zeroes &&
+	    !gate->behind->geometry.discard_zeroes)
+		request->op = BLOCK_WRITE_ZEROES;
+	block_submit(gate->behind, gate->loop, request);
+}
+
+static bool wants_durability(const struct block_request *request)
+{
+	return request->op == BLOCK_FLUSH || request->flags & BLOCK_WRITE_FUA;
+}
+
+static void pass(struct gate *gate, struct block_request *request)
+{
+	if (gate->closed)
+		queue_add(&gate->waiting, request);
+	else if (gate->holds && wants_durability(request))
+		queue_add(&gate->held, request);
+	else
+		forward(gate, request);
+}
+
+static void live_submit(struct block_device *device, struct block_request *request)
+{
+	struct live *live = (struct live *)device;
+
+	for (size_t i = 0; i < live->gate_count; i++) {
+		if (live->gates[i].loop == request->loop) {
+			pass(&live->gates[i], request);
+			return;
+		}
+	}
+	request->done(request, -LIS_INVALID); /* from a loop that nobody told of */
+}
+
+/* Once through; the gate may be such that some of it waits again. */
+static void pass_all(struct gate *gate, struct queue *queue)
+{
+	struct block_request *request = queue->first;
+
+	queue_init(queue);
+	while (request) {
+		struct block_request *next = request->next;
+
+		pass(gate, request);
+		request = next;
+	}
+}
+
+/* ---- gates ---- */
+
+static void call_gates(struct live *live, void (*fn)(struct io_call *call), struct io_call *answered)
+{
+	live->answered = answered;
+	atomic_store(&live->to_answer, (uint32_t)live->gate_count);
+	for (size_t i = 0; i < live->gate_count; i++) {
+		live->gates[i].call.fn = fn;
+		io_loop_call(live->gates[i].loop, &live->gates[i].call);
+	}
+}
+
+static void close_gate(struct io_call *call)
+{
+	struct gate *gate = container_of(call, struct gate, call);
+
+	gate->closed = true;
+	if (!gate->under_way)
+		answer(gate->live);
+}
+
+void live_drain(struct live *live, struct io_call *drained)
+{
+	live->closed_ns = io_loop_now_ns(live->owner);
+	call_gates(live, close_gate, drained);
+}
+
+static void open_gate(struct io_call *call)
+{
+	struct gate *gate = container_of(call, struct gate, call);
+	struct live *live = gate->live;
+
+	gate->paused_ns = io_loop_now_ns(live->owner) - live->closed_ns;
+	gate->behind = live->behind;
+	gate->holds = live->hold;
+	gate->closed = false;
+	pass_all(gate, &gate->held);
+	pass_all(gate, &gate->waiting);
+	answer(live);
+}
+
+void live_resume(struct live *live, struct block_device *behind, bool hold, struct io_call *resumed)
+{
+	live->behind = behind;
+	live->hold = hold;
+	live->device.geometry.size_bytes = behind->geometry.size_bytes;
+	live->device.path = behind->path;
+	call_gates(live, open_gate, resumed);
+}
+
+static void release_gate(struct io_call *call)
+{
+	struct gate *gate = container_of(call, struct gate, call);
+
+	gate->holds = false;
+	pass_all(gate, &gate->held);
+	answer(gate->live);
+}
+
+void live_release(struct live *live, struct io_call *released)
+{
+	live->hold = false;
+	call_gates(live, release_gate, released);
+}
+
+uint64_t live_pause_ns(const struct live *live)
+{
+	uint64_t longest_ns = 0;
+
+	for (size_t i = 0; i < live->gate_count; i++)
+		if (live->gates[i].paused_ns > longest_ns)
+			longest_ns = live->gates[i].paused_ns;
+	return longest_ns;
+}
+
+/* ---- life ---- */
+
+static int live_close(struct block_device *device)
+{
+	struct live *live = (struct live *)device;
+	int err = block_close(live->behind);
+
+	free(live);
+	return err;
+}
+
+static const struct block_driver live_driver = {
+	.name = "live",
+	.forwards = true,
+	.submit = live_submit,
+	.close = live_close,
+};
+
+int live_create(struct block_device *behind, struct io_loop *const *loops, size_t loop_count,
+		struct io_loop *owner, struct live **out_live)
+{
+	size_t bytes = sizeof(struct live) + loop_count * sizeof(struct gate);
+	struct live *live;
+
+	if (!loop_count)
+		return -LIS_INVALID;
+	live = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	if (!live)
+		return -LIS_NOMEM;
+	*live = (struct live){
+		.device = { .driver = &live_driver, .geometry = behind->geometry, .path = behind->path },
+		.owner = owner,
+		.behind = behind,
+		.gate_count = loop_count,
+	};
+	live->device.geometry.buffer_align_bytes = 1;
+	for (size_t i = 0; i < loop_count; i++) {
+		live->gates[i] = (struct gate){ .loop = loops[i], .live = live, .behind = behind };
+		queue_init(&live->gates[i].waiting);
+		queue_init(&live->gates[i].held);
+	}
+	*out_live = live;
+	return 0;
+}
+
+struct block_device *live_device(struct live *live)
+{
+	return &live->device;
+}
+
+struct block_device *live_behind(const struct live *live)
+{
+	return live->behind;
+}

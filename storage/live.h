@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A block device that can be changed under whoever uses it: it hands requests on to the device behind
+ * it, and can be drained, be given another one, and go on. Requests that come meanwhile wait; none fails
+ * by it.
+ *
+ * Threads: requests come on any of the loops it was made with. All functions are for the loop of its
+ * owner, which may be one of them.
+ */
+#ifndef OPENLIS_STORAGE_LIVE_H
+#define OPENLIS_STORAGE_LIVE_H
+
+#include "storage/block.h"
+
+struct live;
+
+/**
+ * live_create() - Put it in front of a device.
+ * @behind: open; belongs to the live device from here on
+ * @loops: all that will submit to it; copied
+ * @loop_count: at least one
+ * @owner: where everything but requests is done
+ * @out_live: set on success only
+ *
+ * Return: 0, -LIS_NOMEM, -LIS_INVALID (no loop).
+ */
+int live_create(struct block_device *behind, struct io_loop *const *loops, size_t loop_count,
+		struct io_loop *owner, struct live **out_live) LIS_MUST_USE;
+
+/**
+ * live_device() - It as a block device. block_close() closes what is behind it, too; nothing may be in
+ * flight, drained or not.
+ *
+ * Its geometry is that of the first device behind it and stays, but for the size. What discarding was
+ * said to do it does with every other.
+ */
+struct block_device *live_device(struct live *live);
+
+/** live_behind() - The device behind it now. */
+struct block_device *live_behind(const struct live *live);
+
+/**
+ * live_drain() - Have requests wait, and those under way end.
+ * @live: not drained, nor on the way there or back
+ * @drained: called on the owner's loop; from then on nothing uses the device behind it, so that this may
+ * be changed or replaced
+ */
+void live_drain(struct live *live, struct io_call *drained);
+
+/**
+ * live_resume() - Go on, with what waited first.
+ * @live: drained
+ * @behind: the device from here on, the same or another, which is the live device's now; of the same
+ * sectors, writable if the first was. The one before is the caller's again.
+ * @hold: whoever wants something durable (flushes, writes with FUA) waits for live_release(), or for
+ * another resuming without it
+ * @resumed: called on the owner's loop when all loops go on
+ */
+void live_resume(struct live *live, struct block_device *behind, bool hold, struct io_call *resumed);
+
+/**
+ * live_release() - What live_resume() has held goes on.
+ * @live: resumed, and not being drained
+ * @released: called on the owner's loop when nothing is held any more
+ */
+void live_release(struct live *live, struct io_call *released);
+
+/** live_pause_ns() - How long requests had to wait at most, the last time. Valid when resumed. */
+uint64_t live_pause_ns(const struct live *live);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A block device that is changed under load, with its loops on threads of their own: each reads and
+ * writes a part of the disk and knows what is there, while the owner moves the disk from file to file.
+ * Meant for TSan, too.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "storage/live.h"
+#include "tests/unit/storage/block_io.h"
+
+#define LOOPS 3u
+#define DEPTH 8u
+#define BLOCK_BYTES 4096u
+#define BLOCKS 64u /* of each loop */
+#define PART_BYTES (BLOCKS * BLOCK_BYTES)
+#define DISK_BYTES (LOOPS * PART_BYTES)
+#define MOVES 60
+
+struct part;
+
+struct slot {
+	struct block_request request; /* first */
+	struct part *part;
+	struct iovec iov;
+	uint32_t block;
+	uint64_t seed;
+	_Alignas(8) uint8_t data[BLOCK_BYTES];
+};
+
+/* What a loop works on; its thread's. */
+struct part {
+	struct frame *frame;
+	struct io_loop *loop;
+	uint32_t index;
+	uint64_t random, seeds[BLOCKS];
+	bool busy[BLOCKS];
+	uint32_t under_way;
+	_Atomic uint32_t done, wrong;
+	struct io_call begin_call;
+	struct slot slots[DEPTH];
+};
+
+struct frame {
+	char paths[2][64];
+	struct block_device *files[2];
+	struct io_loop *owner;
+	struct io_loop *loops[LOOPS];
+	struct live *live;
+	struct part parts[LOOPS];
+	struct io_call call;
+	unsigned called;
+	_Atomic bool stop;
+	_Atomic uint32_t resting;
+};
+
+static void slot_start(struct slot *slot);
+
+static void fill(uint8_t *data, const struct part *part, uint32_t block, uint64_t seed)
+{
+	memset(data, 0, BLOCK_BYTES);
+	if (seed)
+		block_pattern(data, BLOCK_BYTES, (uint64_t)part->index * PART_BYTES + block * BLOCK_BYTES, seed);
+}
+
+static void slot_done(struct block_request *request, int result)
+{
+	struct slot *slot = (struct slot *)request;
+	struct part *part = slot->part;
+	uint8_t expected[BLOCK_BYTES];
+
+	part->under_way--;
+	part->busy[slot->block] = false;
+	if (request->op == BLOCK_WRITE)
+		part->seeds[slot->block] = slot->seed;
+	fill(expected, part, slot->block, part->seeds[slot->block]);
+	if (result || (request->op == BLOCK_READ && memcmp(expected, slot->data, BLOCK_BYTES)))
+		atomic_fetch_add(&part->wrong, 1);
+	atomic_fetch_add(&part->done, 1);
+	slot_start(slot);
+}
+
+static void slot_start(struct slot *slot)
+{
+	struct part *part = slot->part;
+	uint64_t dice;
+
+	if (atomic_load(&part->frame->stop)) {
+		if (!part->under_way)
+			atomic_fetch_add(&part->frame->resting, 1);
+		return;
+	}
+	do {
+		dice = block_random(&part->random);
+		slot->block = (uint32_t)(dice >> 8) % BLOCKS;
+	} while (part->busy[slot->block]);
+	part->busy[slot->block] = true;
+	part->under_way++;
+	slot->seed = dice | 1;
+	slot->iov = (struct iovec){ slot->data, BLOCK_BYTES };
+	slot->request = (struct block_request){
+		.op = dice & 1 ? BLOCK_WRITE : BLOCK_READ,
+		.flags = (dice & 0x3f) == 1 ? BLOCK_WRITE_FUA : 0,
+		.offset_bytes = (uint64_t)part->index * PART_BYTES + slot->block * BLOCK_BYTES,
+		.length_bytes = BLOCK_BYTES,
+		.iov = &slot->iov,
+		.iov_count = 1,
+		.done = slot_done,
+	};
+	if (slot->request.op == BLOCK_WRITE)
+		fill(slot->data, part, slot->block, slot->seed);
+	block_submit(live_device(part->frame->live), part->loop, &slot->request);
+}
+
+static void part_begin(struct io_call *call)
+{
+	struct part *part = (struct part *)((char *)call - offsetof(struct part, begin_call));
+
+	for (uint32_t i = 0; i < DEPTH; i++) {
+		part->slots[i].part = part;
+		slot_start(&part->slots[i]);
+	}
+}
+
+static void on_call(struct io_call *call)
+{
+	((struct frame *)((char *)call - offsetof(struct frame, call)))->called++;
+}
+
+static void wait_called(struct frame *f)
+{
+	while (!f->called)
+		io_loop_turn(f->owner, true);
+	f->called = 0;
+}
+
+/* As QEMU and cp would do it, behind the live device's back. */
+static void copy(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CLOEXEC);
+	uint8_t *data = malloc(DISK_BYTES);
+
+	assert_true(in >= 0 && out >= 0);
+	assert_int_equal(pread(in, data, DISK_BYTES, 0), DISK_BYTES);
+	assert_int_equal(pwrite(out, data, DISK_BYTES, 0), DISK_BYTES);
+	free(data);
+	close(in);
+	close(out);
+}
+
+static void begin(struct frame *f)
+{
+	struct block_create_options options = { .format = "raw", .size_bytes = DISK_BYTES };
+
+	assert_int_equal(io_loop_create(NULL, &f->owner), 0);
+	for (int i = 0; i < 2; i++) {
+		char error[BLOCK_ERROR_BYTES];
+
+		snprintf(f->paths[i], sizeof(f->paths[i]), "/tmp/lis-live-%d-%d", (int)getpid(), i);
+		assert_int_equal(block_create(f->paths[i], &options, error), 0);
+		assert_int_equal(block_open(f->paths[i], NULL, &f->files[i], error), 0);
+	}
+	for (uint32_t i = 0; i < LOOPS; i++)
+		assert_int_equal(io_loop_create(NULL, &f->loops[i]), 0);
+	assert_int_equal(live_create(f->files[0], f->loops, LOOPS, f->owner, &f->live), 0);
+	f->call.fn = on_call;
+	for (uint32_t i = 0; i < LOOPS; i++) {
+		f->parts[i].frame = f;
+		f->parts[i].index = i;
+		f->parts[i].loop = f->loops[i];
+		f->parts[i].random = i;
+		f->parts[i].begin_call.fn = part_begin;
+		assert_int_equal(io_loop_start(f->loops[i]), 0);
+		io_loop_call(f->loops[i], &f->parts[i].begin_call);
+	}
+}
+
+static void a_disk_that_moves_under_load_keeps_all_it_holds(void **state)
+{
+	static struct frame frame;
+	struct frame *f = &frame;
+	bool holds = false;
+
+	begin(f);
+	for (int i = 0; i < MOVES; i++) {
+		uint32_t before = atomic_load(&f->parts[0].done);
+
+		/* It gets on between two moves; not while what it waits for is held. */
+		while (!holds && atomic_load(&f->parts[0].done) == before)
+			usleep(100);
+		live_drain(f->live, &f->call);
+		wait_called(f);
+		copy(f->paths[i % 2], f->paths[1 - i % 2]);
+		holds = i % 3 == 1;
+		live_resume(f->live, f->files[1 - i % 2], holds, &f->call);
+		wait_called(f);
+		if (holds && i % 2) {
+			live_release(f->live, &f->call);
+			wait_called(f);
+			holds = false;
+		}
+	}
+	live_release(f->live, &f->call);
+	wait_called(f);
+	atomic_store(&f->stop, true);
+	while (atomic_load(&f->resting) < LOOPS)
+		usleep(100);
+	for (uint32_t i = 0; i < LOOPS; i++) {
+		io_loop_join(f->loops[i]);
+		assert_int_equal(atomic_load(&f->parts[i].wrong), 0);
+		assert_true(atomic_load(&f->parts[i].done) > MOVES / 2);
+	}
+	assert_int_equal(block_close(f->files[1 - MOVES % 2]), 0);
+	assert_int_equal(block_close(live_device(f->live)), 0);
+	for (uint32_t i = 0; i < LOOPS; i++)
+		io_loop_destroy(f->loops[i]);
+	io_loop_destroy(f->owner);
+	for (int i = 0; i < 2; i++)
+		unlink(f->paths[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_disk_that_moves_under_load_keeps_all_it_holds),
+	};
+
+	return cmocka_run_group_tests_name("live threads", tests, NULL, NULL);
+}
