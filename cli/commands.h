@@ -17,6 +17,7 @@ int command_status(const struct command *command, int argc, char **argv);
 int command_shutdown(const struct command *command, int argc, char **argv); /* shutdown, reboot, hibernate */
 int command_simple(const struct command *command, int argc, char **argv);   /* those without options */
 int command_service(const struct command *command, int argc, char **argv);
+int command_drive(const struct command *command, int argc, char **argv);
 int command_nic(const struct command *command, int argc, char **argv);
 int command_capture(const struct command *command, int argc, char **argv);
 int command_disk(const struct command *command, int argc, char **argv);

@@ -81,6 +81,14 @@ static const struct command commands[] = {
 	{ "service", command_service, "switch a service on or off",
 	  "usage: lis service NAME enable|disable SERVICE\n"
 	  "\nOffers a service to the running guest or takes it away: heartbeat, shutdown, timesync.\n" },
+	{ "drive", command_drive, "add or remove a drive",
+	  "usage: lis drive NAME add SPEC\n"
+	  "       lis drive NAME remove DRIVE\n"
+	  "\n"
+	  "Works on the drives of a running virtual machine; `lis status` shows them.\n"
+	  "\n"
+	  "  add      one more, SPEC being what --drive of `lis run` takes; writes its name, as drive1\n"
+	  "  remove   takes it from the guest, which is not asked, and closes its image\n" },
 	{ "nic", command_nic, "add, remove or change a network card",
 	  "usage: lis nic NAME add SPEC\n"
 	  "       lis nic NAME remove CARD\n"

@@ -113,8 +113,8 @@ static void print_drive(struct json_object *drive)
 {
 	char place[CELL_BYTES], size[CELL_BYTES], in[CELL_BYTES], out[CELL_BYTES];
 
-	snprintf(place, sizeof(place), "%" PRIu64 ":%" PRIu64, json_number(drive, "controller"),
-		 json_number(drive, "lun"));
+	snprintf(place, sizeof(place), "%s %" PRIu64 ":%" PRIu64, json_text(drive, "name", "?"),
+		 json_number(drive, "controller"), json_number(drive, "lun"));
 	printf("%-14s %-10s %10s %10" PRIu64 " %10s %10" PRIu64 " %10s  %s%s", place,
 	       json_text(drive, "format", "?"), size_text(json_number(drive, "size_bytes"), size),
 	       json_number(drive, "reads"), size_text(json_number(drive, "read_bytes"), in),

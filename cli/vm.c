@@ -18,7 +18,6 @@
 
 #include "cli/vm_private.h"
 #include "io/error.h"
-#include "storage/scsi_disk.h"
 #include "vmbus/os.h"
 
 #ifndef LIS_VERSION
@@ -320,37 +319,6 @@ void cli_vm_ask_shutdown(struct vm *vm)
 
 /* ---- life ---- */
 
-static int open_images(struct vm *vm, char *error)
-{
-	for (size_t i = 0; i < vm->config->drive_count; i++) {
-		const struct vm_drive *drive = &vm->config->drives[i];
-		struct block_open_options options = {
-			.format = drive->format,
-			.read_only = drive->read_only,
-			.direct = drive->direct,
-		};
-		char why[BLOCK_ERROR_BYTES];
-		int err = block_open(drive->path, &options, &vm->images[i], why);
-
-		if (err) {
-			snprintf(error, VM_ERROR_BYTES, "%s", why);
-			return err;
-		}
-	}
-	return 0;
-}
-
-static void close_images(struct vm *vm)
-{
-	for (size_t i = 0; i < vm->config->drive_count; i++) {
-		int err = block_close(vm->images[i]);
-
-		if (err)
-			os_log(OS_LOG_ERROR, "%s: closing failed: %s", vm->config->drives[i].path,
-			       lis_error_text(err));
-	}
-}
-
 /* One for each virtual CPU that can have channels of its own, but leave a host CPU for the guest. */
 static size_t wanted_io_loops(const struct vm_config *config)
 {
@@ -424,49 +392,6 @@ struct io_call *cli_vm_leave(struct vm *vm, struct vm_leaver *leaver)
 	return &leaver->gone;
 }
 
-static int attach_disks(struct vm *vm, char *error)
-{
-	for (size_t i = 0; i < vm->config->drive_count; i++) {
-		const struct vm_drive *drive = &vm->config->drives[i];
-		struct scsi_disk_config config = {
-			.device = vm->images[i],
-			.transfer_bytes_max = STORVSP_TRANSFER_BYTES_MAX,
-		};
-		struct storvsp_address address = { .lun = (uint8_t)drive->lun };
-		int err = scsi_disk_create(&config, &vm->disks[i]);
-
-		if (!err)
-			err = storvsp_lun_add(vm->controllers[drive->controller], address,
-					      vm->disks[i]);
-		if (err)
-			return fail(err, error, drive->path, lis_error_text(err));
-	}
-	return 0;
-}
-
-static int make_controllers(struct vm *vm, char *error)
-{
-	for (uint32_t i = 0; i < vm->config->controller_count; i++) {
-		char name[16];
-		struct storvsp_config config = {
-			.name = name,
-			.instance_id = storvsp_instance_id(i),
-			/* Guests ask for as many as their driver finds useful. */
-			.sub_channels_max = (uint16_t)(vm->config->cpus - 1),
-			.bus_loop = vm->loop,
-			.loops = vm->io_loops,
-			.loop_count = vm->io_loop_count,
-		};
-		int err;
-
-		snprintf(name, sizeof(name), "scsi%u", i);
-		err = storvsp_create(vm->host, &config, &vm->controllers[i]);
-		if (err)
-			return fail(err, error, name, lis_error_text(err));
-	}
-	return attach_disks(vm, error);
-}
-
 static int make_bus(struct vm *vm, char *error)
 {
 	struct vmbus_host_config config = {
@@ -478,7 +403,7 @@ static int make_bus(struct vm *vm, char *error)
 
 	if (err)
 		return fail(err, error, "VMBus", lis_error_text(err));
-	err = make_controllers(vm, error);
+	err = cli_vm_drives_start(vm, error);
 	err = err ? err : cli_vm_nics_start(vm, error);
 	return err ? err : cli_vm_services_start(vm, error);
 }
@@ -525,8 +450,13 @@ int cli_vm_create(const struct vm_config *config, struct vm **out_vm, char *erro
 	if (err)
 		fail(err, error, "event loop",
 		     err == -LIS_DENIED ? loop_errors : lis_error_text(err));
+	if (!err) {
+		err = io_workers_create("lis-worker", VM_WORKERS_MAX, &vm->workers);
+		if (err)
+			fail(err, error, "threads", lis_error_text(err));
+	}
 	err = err ? err : take_name(vm, error);
-	err = err ? err : open_images(vm, error);
+	err = err ? err : cli_vm_drives_open(vm, error);
 	err = err ? err : cli_vm_nics_open(vm, error);
 	err = err ? err : make_machine(vm, error);
 	err = err ? err : start_loops(vm, error);
@@ -560,9 +490,7 @@ enum vm_end cli_vm_run(struct vm *vm)
 static void leave_bus(struct vm *vm)
 {
 	cli_vm_services_stop(vm);
-	for (uint32_t i = 0; i < vm->config->controller_count; i++)
-		if (vm->controllers[i])
-			storvsp_destroy(vm->controllers[i], cli_vm_leave(vm, &vm->controllers_leaver[i]));
+	cli_vm_drives_stop(vm);
 	cli_vm_nics_stop(vm);
 	control_server_destroy(vm->control, cli_vm_leave(vm, &vm->control_leaver));
 	while (vm->leaving)
@@ -582,10 +510,9 @@ void cli_vm_destroy(struct vm *vm)
 		io_loop_join(vm->io_loops[i]);
 	vmbus_host_destroy(vm->host);
 	machine_destroy(vm->machine);
-	for (size_t i = 0; i < vm->config->drive_count; i++)
-		scsi_unit_destroy(vm->disks[i]);
-	close_images(vm);
+	cli_vm_drives_close(vm);
 	cli_vm_nics_close(vm);
+	io_workers_destroy(vm->workers);
 	for (size_t i = 0; i < vm->io_loop_count; i++)
 		io_loop_destroy(vm->io_loops[i]);
 	io_loop_destroy(vm->loop);

@@ -123,6 +123,27 @@ static void do_service(struct vm *vm, struct control_request *request,
 	control_reply(request, NULL);
 }
 
+static void do_drive_add(struct vm *vm, struct control_request *request,
+			 struct json_object *arguments)
+{
+	char error[OPTIONS_ERROR_BYTES];
+	struct vm_drive drive;
+	int err = options_parse_drive(string_argument(arguments, "drive", ""), &drive, error);
+
+	if (err) {
+		control_reply_error(request, err, "%s", error);
+		return;
+	}
+	cli_vm_drive_add(vm, &drive, request);
+	free(drive.path);
+}
+
+static void do_drive_remove(struct vm *vm, struct control_request *request,
+			    struct json_object *arguments)
+{
+	cli_vm_drive_remove(vm, string_argument(arguments, "drive", ""), request);
+}
+
 static void do_nic_add(struct vm *vm, struct control_request *request,
 		       struct json_object *arguments)
 {
@@ -324,6 +345,8 @@ static const struct {
 	{ "power-button", do_power_button },
 	{ "service", do_service },
 	{ "sync", do_sync },
+	{ "drive-add", do_drive_add },
+	{ "drive-remove", do_drive_remove },
 	{ "nic-add", do_nic_add },
 	{ "nic-remove", do_nic_remove },
 	{ "nic-set", do_nic_set },

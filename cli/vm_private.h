@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What the files of struct vm share: vm.c (life), vm_nics.c, vm_services.c, vm_control.c (commands),
- * vm_status.c.
+ * What the files of struct vm share: vm.c (life), vm_drives.c, vm_nics.c, vm_services.c, vm_control.c
+ * (commands), vm_status.c.
  */
 #ifndef OPENLIS_CLI_VM_PRIVATE_H
 #define OPENLIS_CLI_VM_PRIVATE_H
@@ -9,12 +9,15 @@
 #include "cli/vm.h"
 #include "control/registry.h"
 #include "control/server.h"
+#include "io/worker.h"
 #include "network/netvsp.h"
 #include "services/heartbeat_host.h"
 #include "services/timesync_host.h"
+#include "storage/live.h"
 #include "storage/storvsp.h"
 #include "vmbus/host.h"
 
+#define VM_WORKERS_MAX 8u  /* [policy] */
 #define VM_IO_LOOPS_MAX 4u /* [policy] more threads than disks can use only cost memory */
 
 enum vm_phase {
@@ -38,6 +41,31 @@ struct vm_service {
 	bool wanted;
 	struct io_call gone;   /* VM_SERVICE_LEAVING */
 	struct io_timer retry; /* the guest has not let go of its last instance yet */
+};
+
+enum vm_unit_state {
+	VM_UNIT_FREE,
+	VM_UNIT_OPENING,
+	VM_UNIT_OPEN,    /* has its image, and the guest does not see it */
+	VM_UNIT_ON,
+	VM_UNIT_LEAVING, /* taken from the guest, commands still under way; then closing */
+};
+
+/* A drive, by its place on a controller; its place in vm->units is its number, which it keeps. */
+struct vm_unit {
+	struct vm *vm;
+	enum vm_unit_state state;
+	char name[12];
+	struct vm_drive drive;    /* its own, with its path and its place */
+	struct block_device *image; /* until @live has it */
+	struct live *live;          /* in front of it, from VM_UNIT_ON on */
+	struct scsi_unit *scsi;
+	/* VM_UNIT_OPENING, VM_UNIT_LEAVING: */
+	struct io_work work;
+	struct io_call removed;
+	struct control_request *request; /* to be answered at the end */
+	int result;
+	char error[VM_ERROR_BYTES];
 };
 
 enum vm_card_state {
@@ -86,12 +114,12 @@ struct vm {
 	struct io_loop *loop;
 	struct io_loop *io_loops[VM_IO_LOOPS_MAX];
 	size_t io_loop_count;
+	struct io_workers *workers;
 	struct registry_claim claim;
-	struct block_device *images[VM_DRIVES_MAX];
-	struct scsi_unit *disks[VM_DRIVES_MAX];
 	struct machine *machine;
 	struct vmbus_host *host;
 	struct storvsp *controllers[VM_CONTROLLERS_MAX];
+	struct vm_unit units[VM_DRIVES_MAX];
 	struct vm_card cards[VM_NICS_MAX];
 
 	struct vm_service services[VM_SERVICE_COUNT];
@@ -120,6 +148,36 @@ struct vm {
 
 /** cli_vm_leave() - One more to wait for until it is gone. */
 struct io_call *cli_vm_leave(struct vm *vm, struct vm_leaver *leaver);
+
+/* ---- vm_drives.c ---- */
+
+/** cli_vm_drives_open() - Open the images. Return: 0 or the code of what failed. */
+int cli_vm_drives_open(struct vm *vm, char *error) LIS_MUST_USE;
+
+/** cli_vm_drives_start() - Offer the controllers, with the drives. Return: 0 or an error of the bus. */
+int cli_vm_drives_start(struct vm *vm, char *error) LIS_MUST_USE;
+
+/** cli_vm_drives_stop() - Rescind the controllers; vm->leaving counts them. */
+void cli_vm_drives_stop(struct vm *vm);
+
+/** cli_vm_drives_close() - With the loops at rest. What cannot be written any more is logged. */
+void cli_vm_drives_close(struct vm *vm);
+
+/*
+ * Commands for drives of a running VM. Each answers @request, now or when it is done.
+ */
+
+/**
+ * cli_vm_drive_add() - A drive with the lowest number that is free; the answer has its name and place.
+ * @drive: its path is copied
+ */
+void cli_vm_drive_add(struct vm *vm, const struct vm_drive *drive, struct control_request *request);
+
+/**
+ * cli_vm_drive_remove() - The guest is not asked: what it still writes fails. Answered when all commands
+ * that were under way are done and the image is closed.
+ */
+void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request *request);
 
 /* ---- vm_nics.c ---- */
 

@@ -103,17 +103,17 @@ static struct json_object *vmbus_json(struct vm *vm)
 
 /* ---- drives ---- */
 
-static struct json_object *drive_json(struct vm *vm, size_t index)
+static struct json_object *drive_json(const struct vm_unit *unit)
 {
-	const struct vm_drive *drive = &vm->config->drives[index];
-	const struct block_device *image = vm->images[index];
-	const struct scsi_counters *counters = scsi_unit_counters(vm->disks[index]);
+	const struct block_device *image = live_behind(unit->live);
+	const struct scsi_counters *counters = scsi_unit_counters(unit->scsi);
 	struct json_object *json = json_object_new_object();
 
-	add_text(json, "path", drive->path);
+	add_text(json, "name", unit->name);
+	add_text(json, "path", unit->drive.path);
 	add_text(json, "format", image->driver->name);
-	add_number(json, "controller", drive->controller);
-	add_number(json, "lun", drive->lun);
+	add_number(json, "controller", unit->drive.controller);
+	add_number(json, "lun", unit->drive.lun);
 	add_number(json, "size_bytes", image->geometry.size_bytes);
 	add_bool(json, "read_only", image->geometry.read_only);
 	add_number(json, "reads", counters->reads);
@@ -382,8 +382,9 @@ struct json_object *cli_vm_status_json(struct vm *vm)
 	vmbus_host_each_device(vm->host, add_device, list);
 	json_object_object_add(json, "devices", list);
 	list = json_object_new_array();
-	for (size_t i = 0; i < vm->config->drive_count; i++)
-		json_object_array_add(list, drive_json(vm, i));
+	for (size_t i = 0; i < VM_DRIVES_MAX; i++)
+		if (vm->units[i].state == VM_UNIT_ON)
+			json_object_array_add(list, drive_json(&vm->units[i]));
 	json_object_object_add(json, "drives", list);
 	list = json_object_new_array();
 	for (size_t i = 0; i < VM_NICS_MAX; i++)

@@ -4,7 +4,6 @@
  * a VM without a machine, whose guest is a scripted one. The bus's loop and the cards' are turned by
  * the test, until the VM ends.
  */
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,19 +14,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "cli/json.h"
-#include "cli/vm_private.h"
-#include "control/client.h"
 #include "tests/loopback/netvsp_guest.h"
+#include "tests/loopback/vm_rig.h"
 
 #define MAC_A "02:00:00:00:00:0a"
 #define MAC_B "02:00:00:00:00:0b"
 
 struct rig {
-	char folder[32];
-	struct vm_config config;
-	struct vm *vm;
-	struct partition *partition;
+	struct vm_rig base;       /* first */
 	struct netvsp_guest guest;
 	uint64_t clock;           /* of the cards' loop */
 	bool sends, told;         /* the guest; until it is told that the link is down */
@@ -39,75 +33,34 @@ static uint64_t now_ns(void *clock)
 	return *(uint64_t *)clock;
 }
 
-/* One command, on a thread of its own. */
-struct call {
-	const struct rig *rig;
-	const char *command;
-	struct json_object *arguments, *result;
-	char error[CONTROL_CLIENT_ERROR_BYTES];
-	int err;
-	pthread_t thread;
-	_Atomic bool done;
-};
+static void guest_runs(struct rig *rig);
 
 static void pump(void *arg)
 {
 	struct rig *rig = arg;
 
-	for (int i = 0; i < 4; i++) {
-		io_loop_turn(rig->vm->loop, false);
-		io_loop_turn(rig->vm->io_loops[0], false);
-	}
+	vm_rig_turn(&rig->base);
 	rig->clock += 1000000;
 }
 
-static void guest_runs(struct rig *rig);
+static void pump_guest(struct vm_rig *base)
+{
+	struct rig *rig = (struct rig *)base;
+
+	pump(rig);
+	guest_runs(rig);
+}
 
 /* ---- commands ---- */
-
-static void *run_call(void *arg)
-{
-	struct call *call = arg;
-	struct control_client *client;
-
-	call->err = control_client_open(call->rig->vm->claim.socket_path, 10000, &client, call->error);
-	if (!call->err) {
-		call->err = control_client_call(client, call->command, call->arguments, 60000,
-						&call->result, call->error);
-		control_client_close(client);
-	}
-	atomic_store(&call->done, true);
-	return NULL;
-}
-
-static void begin(struct rig *rig, struct call *call, const char *command, const char *name,
-		  const char *value, const char *name2, const char *value2)
-{
-	*call = (struct call){ .rig = rig, .command = command, .arguments = json_object_new_object() };
-	json_object_object_add(call->arguments, name, json_object_new_string(value));
-	if (name2)
-		json_object_object_add(call->arguments, name2, json_object_new_string(value2));
-	assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
-}
-
-static int finish(struct rig *rig, struct call *call)
-{
-	while (!atomic_load(&call->done)) {
-		pump(rig);
-		guest_runs(rig);
-	}
-	pthread_join(call->thread, NULL);
-	return call->err;
-}
 
 /* Returns the card's number. */
 static int add(struct rig *rig, const char *nic)
 {
-	struct call call;
+	struct vm_rig_call call;
 	int number = -1;
 
-	begin(rig, &call, "nic-add", "nic", nic, NULL, NULL);
-	if (finish(rig, &call))
+	vm_rig_begin(&rig->base, &call, "nic-add", "nic", nic, NULL, NULL);
+	if (vm_rig_finish(&rig->base, &call))
 		fail_msg("add %s: %s", nic, call.error);
 	assert_int_equal(sscanf(json_text(call.result, "name", ""), "nic%d", &number), 1);
 	json_object_put(call.result);
@@ -118,30 +71,30 @@ static void refuses(struct rig *rig, const char *command, const char *card, cons
 		    const char *says)
 {
 	bool adds = strcmp(command, "nic-add") == 0;
-	struct call call;
+	struct vm_rig_call call;
 
-	begin(rig, &call, command, adds ? "nic" : "card", adds ? value : card, "change", value);
-	assert_int_equal(finish(rig, &call), err);
+	vm_rig_begin(&rig->base, &call, command, adds ? "nic" : "card", adds ? value : card, "change", value);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), err);
 	if (!strstr(call.error, says))
 		fail_msg("%s %s: %s", command, value, call.error);
 }
 
 static void remove_card(struct rig *rig, const char *card)
 {
-	struct call call;
+	struct vm_rig_call call;
 
-	begin(rig, &call, "nic-remove", "card", card, NULL, NULL);
-	if (finish(rig, &call))
+	vm_rig_begin(&rig->base, &call, "nic-remove", "card", card, NULL, NULL);
+	if (vm_rig_finish(&rig->base, &call))
 		fail_msg("remove %s: %s", card, call.error);
 	json_object_put(call.result);
 }
 
 static void change(struct rig *rig, const char *card, const char *how)
 {
-	struct call call;
+	struct vm_rig_call call;
 
-	begin(rig, &call, "nic-set", "card", card, "change", how);
-	if (finish(rig, &call))
+	vm_rig_begin(&rig->base, &call, "nic-set", "card", card, "change", how);
+	if (vm_rig_finish(&rig->base, &call))
 		fail_msg("set %s %s: %s", card, how, call.error);
 	json_object_put(call.result);
 }
@@ -152,39 +105,18 @@ static int setup(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct io_loop_config io = { .name = "io", .now_ns = now_ns, .clock = &rig->clock };
-	struct loopback_config loopback = { 2, 64u << 20 };
-	struct vmbus_host_config host = { 0 };
-	struct control_server_config control = { 0 };
-	struct vm *vm = calloc(1, sizeof(*vm));
 	char error[VM_ERROR_BYTES];
 
 	assert_non_null(rig);
-	assert_non_null(vm);
 	*state = rig;
-	rig->vm = vm;
 	rig->clock = 1;
-	strcpy(rig->folder, "/tmp/lis-nics-XXXXXX");
-	assert_non_null(mkdtemp(rig->folder));
-	rig->config = (struct vm_config){ .name = "vm", .cpus = 2, .nic_count = 2 };
-	vm->config = &rig->config;
-	vm->phase = VM_RUNNING;
-	vm->claim.lock_fd = -1;
-	snprintf(vm->claim.socket_path, sizeof(vm->claim.socket_path), "%s/vm.sock", rig->folder);
-	assert_int_equal(io_loop_create(NULL, &vm->loop), 0);
-	assert_int_equal(io_loop_create(&io, &vm->io_loops[0]), 0);
-	vm->io_loop_count = 1;
-	assert_int_equal(loopback_create(&loopback, &rig->partition), 0);
-	host.partition = rig->partition;
-	host.loop = vm->loop;
-	assert_int_equal(vmbus_host_create(&host, &vm->host), 0);
-	assert_int_equal(cli_vm_nics_open(vm, error), 0);
-	assert_int_equal(cli_vm_nics_start(vm, error), 0);
-	control = (struct control_server_config){
-		.loop = vm->loop, .socket_path = vm->claim.socket_path, .vm_name = "vm", .version = "0",
-		.handle = cli_vm_control_handle, .owner = vm,
-	};
-	assert_int_equal(control_server_create(&control, &vm->control, error), 0);
-	assert_int_equal(loopback_guest_attach(rig->partition, &rig->guest.mini.lo), 0);
+	rig->base.config = (struct vm_config){ .name = "vm", .cpus = 2, .nic_count = 2 };
+	rig->base.pump = pump_guest;
+	vm_rig_init(&rig->base, &io);
+	assert_int_equal(cli_vm_nics_open(rig->base.vm, error), 0);
+	assert_int_equal(cli_vm_nics_start(rig->base.vm, error), 0);
+	vm_rig_listen(&rig->base);
+	assert_int_equal(loopback_guest_attach(rig->base.partition, &rig->guest.mini.lo), 0);
 	rig->guest.mini.pump = pump;
 	rig->guest.mini.pump_arg = rig;
 	rig->guest.ring_pages = 17;
@@ -194,26 +126,13 @@ static int setup(void **state)
 	return 0;
 }
 
-/* From here on the cards' loop is on a thread, as in a VM that is run. */
-static void end_vm(struct rig *rig)
-{
-	char path[sizeof(rig->folder) + 16];
-
-	assert_int_equal(io_loop_start(rig->vm->io_loops[0]), 0);
-	cli_vm_destroy(rig->vm);
-	rig->vm = NULL;
-	snprintf(path, sizeof(path), "%s/vm.sock", rig->folder);
-	unlink(path);
-	assert_int_equal(rmdir(rig->folder), 0);
-}
-
 static int teardown(void **state)
 {
 	struct rig *rig = *state;
 	struct netvsp_guest *guest = &rig->guest;
 
-	if (rig->vm)
-		end_vm(rig);
+	if (rig->base.vm)
+		vm_rig_end(&rig->base);
 	netvsp_guest_drop(guest);
 	free(guest->sub_holder);
 	netvsp_guest_free(guest, &guest->receive);
@@ -221,7 +140,7 @@ static int teardown(void **state)
 	netvsp_guest_free(guest, &guest->data);
 	netvsp_guest_free(guest, &guest->control);
 	loopback_guest_detach(guest->mini.lo);
-	loopback_destroy(rig->partition);
+	loopback_destroy(rig->base.partition);
 	free(rig);
 	return 0;
 }
@@ -324,17 +243,17 @@ static bool guest_answers(struct rig *rig)
 static void a_card_keeps_its_number_and_a_new_one_gets_the_lowest(void **state)
 {
 	struct rig *rig = *state;
-	struct netvsp *nic0 = rig->vm->cards[0].netvsp, *nic2;
+	struct netvsp *nic0 = rig->base.vm->cards[0].netvsp, *nic2;
 
 	assert_int_equal(add(rig, "user"), 2);
-	nic2 = rig->vm->cards[2].netvsp;
+	nic2 = rig->base.vm->cards[2].netvsp;
 	remove_card(rig, "nic1");
-	assert_int_equal(rig->vm->cards[1].state, VM_CARD_FREE);
-	assert_null(rig->vm->cards[1].port);
-	assert_ptr_equal(rig->vm->cards[0].netvsp, nic0);
-	assert_ptr_equal(rig->vm->cards[2].netvsp, nic2);
+	assert_int_equal(rig->base.vm->cards[1].state, VM_CARD_FREE);
+	assert_null(rig->base.vm->cards[1].port);
+	assert_ptr_equal(rig->base.vm->cards[0].netvsp, nic0);
+	assert_ptr_equal(rig->base.vm->cards[2].netvsp, nic2);
 	assert_int_equal(add(rig, "switch:lab"), 1);
-	assert_int_equal(rig->vm->cards[1].nic.kind, VM_NIC_SWITCH);
+	assert_int_equal(rig->base.vm->cards[1].nic.kind, VM_NIC_SWITCH);
 	assert_int_equal(add(rig, "user"), 3);
 	remove_card(rig, "nic0");
 	assert_int_equal(add(rig, "user"), 0);
@@ -381,7 +300,7 @@ static void a_connection_is_free_when_its_card_is_removed(void **state)
 static void changes_are_there_when_they_are_answered(void **state)
 {
 	struct rig *rig = *state;
-	const struct vm_card *card = &rig->vm->cards[1];
+	const struct vm_card *card = &rig->base.vm->cards[1];
 	struct guid id = card->instance_id;
 	struct net_port *port = card->port;
 	struct netvsp *before = card->netvsp;
@@ -409,7 +328,7 @@ static void changes_are_there_when_they_are_answered(void **state)
 static void a_card_is_removed_and_added_under_load(void **state)
 {
 	struct rig *rig = *state;
-	const struct vm_card *card = &rig->vm->cards[2];
+	const struct vm_card *card = &rig->base.vm->cards[2];
 
 	assert_int_equal(add(rig, "user,mac=" MAC_A), 2);
 	for (int i = 0; i < 30; i++) {
@@ -438,35 +357,35 @@ static void a_guest_that_does_not_listen_loses_its_card(void **state)
 	struct rig *rig = *state;
 	uint64_t begin_ns;
 
-	guest_opens(rig, &rig->vm->cards[1]);
+	guest_opens(rig, &rig->base.vm->cards[1]);
 	guest_sends(rig);
 	rig->sends = false;
 	begin_ns = rig->clock;
 	remove_card(rig, "nic1");
 	assert_true(rig->clock - begin_ns >= NETVSP_QUIET_NS_MAX);
-	assert_int_equal(rig->vm->cards[1].state, VM_CARD_FREE);
+	assert_int_equal(rig->base.vm->cards[1].state, VM_CARD_FREE);
 	guest_lets_go(rig);
 }
 
 static void a_card_that_is_leaving_is_busy(void **state)
 {
 	struct rig *rig = *state;
-	struct vm_card *card = &rig->vm->cards[1];
-	struct call call;
+	struct vm_card *card = &rig->base.vm->cards[1];
+	struct vm_rig_call call;
 
 	guest_opens(rig, card);
 	guest_sends(rig);
-	begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+	vm_rig_begin(&rig->base, &call, "nic-remove", "card", "nic1", NULL, NULL);
 	/* Its own loop does not come to it. */
 	while (card->state == VM_CARD_ON)
-		io_loop_turn(rig->vm->loop, false);
+		io_loop_turn(rig->base.vm->loop, false);
 	assert_int_equal(card->state, VM_CARD_LEAVING);
 	assert_false(atomic_load(&call.done));
-	cli_vm_nics_stop(rig->vm); /* which leaves it alone, and takes the other */
-	assert_int_equal(rig->vm->leaving, 2);
-	assert_int_equal(finish(rig, &call), 0);
+	cli_vm_nics_stop(rig->base.vm); /* which leaves it alone, and takes the other */
+	assert_int_equal(rig->base.vm->leaving, 2);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
 	json_object_put(call.result);
-	while (rig->vm->leaving)
+	while (rig->base.vm->leaving)
 		pump(rig);
 	guest_lets_go(rig);
 }
@@ -479,25 +398,25 @@ static void on_reset(struct io_call *call)
 static void a_reset_meanwhile_is_harmless(void **state)
 {
 	struct rig *rig = *state;
-	struct vm_card *card = &rig->vm->cards[1];
+	struct vm_card *card = &rig->base.vm->cards[1];
 
 	for (int i = 0; i < 12; i++) {
 		struct io_call reset = { .fn = on_reset };
-		struct call call;
+		struct vm_rig_call call;
 
 		guest_opens(rig, card);
 		guest_sends(rig);
 		if (i % 2)
-			begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+			vm_rig_begin(&rig->base, &call, "nic-remove", "card", "nic1", NULL, NULL);
 		else
-			begin(rig, &call, "nic-set", "card", "nic1", "change",
+			vm_rig_begin(&rig->base, &call, "nic-set", "card", "nic1", "change",
 			      i % 4 ? "mtu=1400" : "mtu=1500");
 		while (card->state == VM_CARD_ON)
-			io_loop_turn(rig->vm->loop, false);
+			io_loop_turn(rig->base.vm->loop, false);
 		if (i % 3)
-			io_loop_turn(rig->vm->io_loops[0], false);
-		vmbus_host_reset(rig->vm->host, &reset);
-		assert_int_equal(finish(rig, &call), 0);
+			io_loop_turn(rig->base.vm->io_loops[0], false);
+		vmbus_host_reset(rig->base.vm->host, &reset);
+		assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
 		json_object_put(call.result);
 		while (reset.fn)
 			pump(rig);
@@ -516,16 +435,16 @@ static void a_reset_meanwhile_is_harmless(void **state)
 /* @command is under way; its client hears of it or of the end, and nobody waits for ever. */
 static void ends_during(struct rig *rig, const char *command, const char *how)
 {
-	struct vm_card *card = &rig->vm->cards[1];
-	struct call call;
+	struct vm_card *card = &rig->base.vm->cards[1];
+	struct vm_rig_call call;
 
 	guest_opens(rig, card);
 	guest_sends(rig);
-	begin(rig, &call, command, "card", "nic1", "change", how);
+	vm_rig_begin(&rig->base, &call, command, "card", "nic1", "change", how);
 	while (card->state == VM_CARD_ON)
-		io_loop_turn(rig->vm->loop, false);
+		io_loop_turn(rig->base.vm->loop, false);
 	assert_int_equal(card->state, VM_CARD_LEAVING);
-	end_vm(rig);
+	vm_rig_end(&rig->base);
 	pthread_join(call.thread, NULL);
 	assert_true(call.err == 0 || call.err == -LIS_GONE);
 	if (!call.err)
@@ -552,22 +471,22 @@ static void the_vm_may_end_when_a_card_is_nearly_gone(void **state)
 {
 	struct rig *rig = *state;
 	bool there = true;
-	struct call call;
+	struct vm_rig_call call;
 
-	guest_opens(rig, &rig->vm->cards[1]);
+	guest_opens(rig, &rig->base.vm->cards[1]);
 	guest_sends(rig);
-	begin(rig, &call, "nic-remove", "card", "nic1", NULL, NULL);
+	vm_rig_begin(&rig->base, &call, "nic-remove", "card", "nic1", NULL, NULL);
 	while (there) {
 		there = false;
 		rig->clock += 1000000;
 		guest_runs(rig);
-		io_loop_turn(rig->vm->io_loops[0], false);
-		io_loop_turn(rig->vm->loop, false);
-		vmbus_host_each_device(rig->vm->host, look_for_nic1, &there);
+		io_loop_turn(rig->base.vm->io_loops[0], false);
+		io_loop_turn(rig->base.vm->loop, false);
+		vmbus_host_each_device(rig->base.vm->host, look_for_nic1, &there);
 	}
-	assert_int_equal(rig->vm->cards[1].state, VM_CARD_LEAVING);
+	assert_int_equal(rig->base.vm->cards[1].state, VM_CARD_LEAVING);
 	rig->sends = false;
-	end_vm(rig);
+	vm_rig_end(&rig->base);
 	pthread_join(call.thread, NULL);
 	assert_true(call.err == 0 || call.err == -LIS_GONE);
 	if (!call.err)

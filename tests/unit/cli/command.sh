@@ -25,7 +25,7 @@ expect 0 '^usage: lis COMMAND' --help
 expect 0 '^  status ' help
 expect 0 '^lis [0-9.]* (OpenLIS)$' --version
 expect 2 '^usage: lis COMMAND'
-for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service nic capture wait; do
+for command in run list status shutdown reboot hibernate reset kill pause resume nmi sync service drive nic capture wait; do
 	expect 0 "^usage: lis $command" "$command" --help
 	"$lis" --help | grep -q "^  $command " || { echo "FAILED: --help lacks $command"; failed=1; }
 done
@@ -56,6 +56,10 @@ expect 2 '^lis: status: which VM?' status
 expect 2 '^lis: kill: one name, and nothing else' kill a b
 expect 2 '^lis: service: a name,' service a
 expect 2 "^lis: service: 'on': there are enable and disable" service a on heartbeat
+expect 2 '^lis: drive: a name, and add or remove' drive a
+expect 2 "^lis: drive: 'take': there are add and remove" drive a take drive0
+expect 2 "^lis: drive: drive: 'lum=1': there are format=" drive a add x,lum=1
+expect 2 '^lis: drive: remove: which drive, and nothing else' drive a remove
 expect 2 '^lis: nic: a name, and add, remove or set' nic a
 expect 2 "^lis: nic: 'take': there are add, remove and set" nic a take nic0
 expect 2 '^lis: nic: add: what --nic' nic a add

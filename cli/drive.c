@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* `lis drive`: the drives of a running VM. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/exit.h"
+#include "cli/json.h"
+#include "cli/manage.h"
+#include "cli/options.h"
+
+/* [policy] Opening may replay a log, closing may have much to write: they take the time they take. */
+#define NO_TIMEOUT (-1)
+
+/* A path that means the same to the VM, whose working folder is another. NULL: out of memory. */
+static char *absolute(const char *path)
+{
+	char *folder, *whole = NULL;
+
+	if (*path == '/' || strstr(path, "://"))
+		return strdup(path);
+	folder = getcwd(NULL, 0);
+	if (folder && asprintf(&whole, "%s/%s", folder, path) < 0)
+		whole = NULL;
+	free(folder);
+	return whole;
+}
+
+/* The same for what --drive takes, which begins with a path and in which a comma is written ",,". */
+static char *absolute_spec(const char *spec)
+{
+	char *folder = absolute("."), *whole = NULL, *to;
+
+	if (*spec == '/' || strstr(spec, "://") || !folder) {
+		free(folder);
+		return strdup(spec);
+	}
+	whole = malloc(2 * strlen(folder) + strlen(spec) + 1);
+	to = whole;
+	for (const char *from = folder; whole && from[1]; from++) { /* all but the dot */
+		if (*from == ',')
+			*to++ = ',';
+		*to++ = *from;
+	}
+	if (whole)
+		strcpy(to, spec);
+	free(folder);
+	return whole;
+}
+
+static void add_text(struct json_object *arguments, const char *name, const char *text)
+{
+	json_object_object_add(arguments, name, json_object_new_string(text));
+}
+
+static int drive_add(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments, *result;
+	char error[OPTIONS_ERROR_BYTES];
+	struct vm_drive drive;
+	char *spec;
+	int status;
+
+	if (argc != 1)
+		return complain_usage(command, "add: what --drive of `lis run` takes, and nothing else");
+	/* The VM takes it apart itself; what is wrong with it as such is better said here. */
+	if (options_parse_drive(argv[0], &drive, error))
+		return complain_usage(command, "%s", error);
+	free(drive.path);
+	spec = absolute_spec(argv[0]);
+	if (!spec)
+		return complain("out of memory");
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", spec);
+	free(spec);
+	status = manage_call(name, "drive-add", arguments, NO_TIMEOUT, &result);
+	if (status)
+		return status;
+	printf("%s\n", json_text(result, "name", "?"));
+	json_object_put(result);
+	return LIS_EXIT_OK;
+}
+
+static int drive_remove(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments;
+
+	if (argc != 1)
+		return complain_usage(command, "remove: which drive, and nothing else");
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", argv[0]);
+	return manage_call(name, "drive-remove", arguments, NO_TIMEOUT, NULL);
+}
+
+int command_drive(const struct command *command, int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct command *command, const char *name, int argc, char **argv);
+	} actions[] = { { "add", drive_add }, { "remove", drive_remove } };
+
+	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		return show_help(command);
+	if (argc < 3)
+		return complain_usage(command, "a name, and add or remove");
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+		if (strcmp(argv[2], actions[i].name) == 0)
+			return actions[i].run(command, argv[1], argc - 3, argv + 3);
+	}
+	return complain_usage(command, "'%s': there are add and remove", argv[2]);
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Drives of a VM that come and go while it runs: the commands as a client gives them, on a VM without a
+ * machine, whose guest is a scripted one that reads and writes and knows what it wrote.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/loopback/storvsp_guest.h"
+#include "tests/loopback/vm_rig.h"
+#include "tests/unit/storage/block_io.h"
+
+#define DISK_BYTES (1u << 20)
+#define BLOCK_BYTES 4096u
+#define BLOCKS (DISK_BYTES / BLOCK_BYTES)
+#define LUNS 4u   /* that the guest uses, of controller 0 */
+#define DEPTH 16u
+
+/* A command of the guest, in flight or not. */
+struct slot {
+	bool busy, write;
+	uint8_t lun;
+	uint32_t block;
+	uint64_t seed; /* of what it writes */
+	uint8_t *page;
+	uint64_t pfn;
+};
+
+struct rig {
+	struct vm_rig base; /* first */
+	struct mini_guest guest;
+	struct mini_channel channel;
+	struct slot slots[DEPTH];
+	/* What each block holds: 0: zeroes, else a pattern of this seed. */
+	uint64_t seeds[LUNS][BLOCKS];
+	bool busy[LUNS][BLOCKS];
+	bool uses[LUNS];     /* reads and writes there */
+	uint32_t done[LUNS], absent[LUNS], in_flight;
+	uint32_t rescans;
+	uint64_t random;
+};
+
+static void path_of(const struct rig *rig, const char *name, char *path)
+{
+	snprintf(path, 128, "%s/%s", rig->base.folder, name);
+}
+
+static void make_image(const struct rig *rig, const char *name)
+{
+	struct block_create_options options = { .format = "raw", .size_bytes = DISK_BYTES };
+	char path[128], error[BLOCK_ERROR_BYTES];
+
+	path_of(rig, name, path);
+	assert_int_equal(block_create(path, &options, error), 0);
+}
+
+static void drop_image(const struct rig *rig, const char *name)
+{
+	char path[128];
+
+	path_of(rig, name, path);
+	assert_int_equal(unlink(path), 0);
+}
+
+/* ---- the guest ---- */
+
+static void fill(uint8_t *page, uint64_t seed, uint32_t block)
+{
+	memset(page, 0, BLOCK_BYTES);
+	if (seed)
+		block_pattern(page, BLOCK_BYTES, block * BLOCK_BYTES, seed);
+}
+
+static void send_io(struct rig *rig, uint32_t index)
+{
+	struct slot *slot = &rig->slots[index];
+	uint32_t lba = slot->block * (BLOCK_BYTES / 512);
+	struct storvsc_packet packet = {
+		.operation = STORVSC_EXECUTE_SRB,
+		.request = { .cdb_length = 10, .lun = slot->lun, .data_transfer_length = BLOCK_BYTES,
+			     .data_in = slot->write ? STORVSC_DATA_OUT : STORVSC_DATA_IN,
+			     .cdb = { slot->write ? SCSI_WRITE_10 : SCSI_READ_10, 0, 0, 0,
+				      (uint8_t)(lba >> 8), (uint8_t)lba, 0, 0, BLOCK_BYTES / 512 } },
+	};
+	struct vmbus_piece piece = { &packet, sizeof(packet) };
+	struct vmbus_head_builder builder;
+	struct vmbus_packet_out out;
+	uint64_t head[4];
+
+	assert_int_equal(vmbus_gpa_head_begin(&builder, head, sizeof(head)), 0);
+	assert_int_equal(vmbus_gpa_head_add(&builder, BLOCK_BYTES, 0, &slot->pfn), 0);
+	out = vmbus_packet_gpa_direct(index + 1, &builder, &piece, 1);
+	assert_int_equal(storvsp_guest_write(&rig->channel, &out), 0);
+	slot->busy = rig->busy[slot->lun][slot->block] = true;
+	rig->in_flight++;
+}
+
+static void start_io(struct rig *rig, uint32_t index)
+{
+	struct slot *slot = &rig->slots[index];
+	uint64_t dice = block_random(&rig->random);
+
+	slot->lun = (uint8_t)(dice % LUNS);
+	slot->block = (uint32_t)(dice >> 8) % BLOCKS;
+	slot->write = dice >> 40 & 1;
+	slot->seed = dice | 1;
+	if (!rig->uses[slot->lun] || rig->busy[slot->lun][slot->block])
+		return;
+	if (slot->write)
+		fill(slot->page, slot->seed, slot->block);
+	else
+		memset(slot->page, 0xee, BLOCK_BYTES);
+	send_io(rig, index);
+}
+
+static void finish_io(struct rig *rig, const struct storvsp_reply *reply)
+{
+	struct slot *slot = &rig->slots[reply->id - 1];
+	uint64_t *seed = &rig->seeds[slot->lun][slot->block];
+	uint8_t expected[BLOCK_BYTES];
+
+	assert_true(reply->id >= 1 && reply->id <= DEPTH && slot->busy);
+	slot->busy = rig->busy[slot->lun][slot->block] = false;
+	rig->in_flight--;
+	if (reply->packet.request.srb_status == STORVSC_SRB_INVALID_LUN) {
+		rig->absent[slot->lun]++;
+		return;
+	}
+	assert_int_equal(reply->packet.request.srb_status, STORVSC_SRB_SUCCESS);
+	rig->done[slot->lun]++;
+	if (slot->write) {
+		*seed = slot->seed;
+		return;
+	}
+	fill(expected, *seed, slot->block);
+	assert_memory_equal(slot->page, expected, BLOCK_BYTES);
+}
+
+static void guest_runs(struct rig *rig)
+{
+	struct storvsp_reply reply;
+
+	while (storvsp_guest_receive(&rig->channel, &reply) == 0) {
+		if (reply.packet.operation == STORVSC_ENUMERATE_BUS)
+			rig->rescans++;
+		else
+			finish_io(rig, &reply);
+	}
+	for (uint32_t i = 0; i < DEPTH; i++)
+		if (!rig->slots[i].busy)
+			start_io(rig, i);
+}
+
+static void pump(void *arg)
+{
+	vm_rig_turn(&((struct rig *)arg)->base);
+}
+
+static void pump_guest(struct vm_rig *base)
+{
+	pump(base);
+	guest_runs((struct rig *)base);
+}
+
+/* Until it has done @count commands more on @lun. */
+static void guest_works(struct rig *rig, uint8_t lun, uint32_t count)
+{
+	uint32_t end = rig->done[lun] + count;
+
+	rig->uses[lun] = true;
+	while (rig->done[lun] < end)
+		pump_guest(&rig->base);
+}
+
+static void guest_rests(struct rig *rig)
+{
+	memset(rig->uses, 0, sizeof(rig->uses));
+	while (rig->in_flight)
+		pump_guest(&rig->base);
+}
+
+/* How many drives REPORT LUNS names. */
+static uint32_t guest_counts(struct rig *rig)
+{
+	struct slot *slot = &rig->slots[0];
+	struct storvsc_packet packet = {
+		.operation = STORVSC_EXECUTE_SRB,
+		.request = { .cdb_length = 12, .data_in = STORVSC_DATA_IN, .data_transfer_length = BLOCK_BYTES,
+			     .cdb = { SCSI_REPORT_LUNS, [8] = BLOCK_BYTES >> 8 } },
+	};
+	struct vmbus_piece piece = { &packet, sizeof(packet) };
+	struct vmbus_head_builder builder;
+	struct storvsp_reply reply;
+	struct vmbus_packet_out out;
+	uint64_t head[4];
+
+	assert_int_equal(vmbus_gpa_head_begin(&builder, head, sizeof(head)), 0);
+	assert_int_equal(vmbus_gpa_head_add(&builder, BLOCK_BYTES, 0, &slot->pfn), 0);
+	out = vmbus_packet_gpa_direct(99, &builder, &piece, 1);
+	assert_int_equal(storvsp_guest_write(&rig->channel, &out), 0);
+	do {
+		assert_int_equal(storvsp_guest_wait(&rig->channel, &reply), 0);
+		rig->rescans += reply.packet.operation == STORVSC_ENUMERATE_BUS;
+	} while (reply.id != 99);
+	return (uint32_t)(slot->page[2] << 8 | slot->page[3]) / 8;
+}
+
+/* ---- commands ---- */
+
+/* Returns the drive's number. */
+static int add(struct rig *rig, const char *name, const char *options)
+{
+	struct vm_rig_call call;
+	char path[128], spec[160];
+	int number = -1;
+
+	path_of(rig, name, path);
+	snprintf(spec, sizeof(spec), "%s%s", path, options);
+	vm_rig_begin(&rig->base, &call, "drive-add", "drive", spec, NULL, NULL);
+	if (vm_rig_finish(&rig->base, &call))
+		fail_msg("add %s: %s", spec, call.error);
+	assert_int_equal(sscanf(json_text(call.result, "name", ""), "drive%d", &number), 1);
+	json_object_put(call.result);
+	return number;
+}
+
+static void remove_drive(struct rig *rig, const char *drive)
+{
+	struct vm_rig_call call;
+
+	vm_rig_begin(&rig->base, &call, "drive-remove", "drive", drive, NULL, NULL);
+	if (vm_rig_finish(&rig->base, &call))
+		fail_msg("remove %s: %s", drive, call.error);
+	json_object_put(call.result);
+}
+
+static void refuses(struct rig *rig, const char *command, const char *value, int err, const char *says)
+{
+	struct vm_rig_call call;
+
+	vm_rig_begin(&rig->base, &call, command, "drive", value, NULL, NULL);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), err);
+	if (!strstr(call.error, says))
+		fail_msg("%s %s: %s", command, value, call.error);
+}
+
+static void refuses_file(struct rig *rig, const char *name, const char *options, int err, const char *says)
+{
+	char path[128], spec[160];
+
+	path_of(rig, name, path);
+	snprintf(spec, sizeof(spec), "%s%s", path, options);
+	refuses(rig, "drive-add", spec, err, says);
+}
+
+/* Nobody has the image open, and it holds what the guest knows was written to @lun. */
+static void image_holds(struct rig *rig, const char *name, uint8_t lun)
+{
+	char path[128], error[BLOCK_ERROR_BYTES];
+	uint8_t *data = malloc(DISK_BYTES), expected[BLOCK_BYTES];
+	struct block_device *device;
+	struct io_loop *loop;
+
+	path_of(rig, name, path);
+	if (block_open(path, NULL, &device, error))
+		fail_msg("%s", error);
+	assert_int_equal(io_loop_create(NULL, &loop), 0);
+	assert_int_equal(block_io(device, loop, BLOCK_READ, 0, 0, data, DISK_BYTES), 0);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		fill(expected, rig->seeds[lun][i], i);
+		assert_memory_equal(data + i * BLOCK_BYTES, expected, BLOCK_BYTES);
+	}
+	io_loop_destroy(loop);
+	assert_int_equal(block_close(device), 0);
+	free(data);
+}
+
+/* ---- life ---- */
+
+static int setup(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct guid scsi0 = storvsp_instance_id(0);
+	char error[VM_ERROR_BYTES], path[128];
+
+	assert_non_null(rig);
+	*state = rig;
+	rig->base.config = (struct vm_config){ .name = "vm", .cpus = 1, .controller_count = 2,
+					       .drive_count = 1 };
+	rig->base.pump = pump_guest;
+	vm_rig_init(&rig->base, NULL);
+	make_image(rig, "first.raw");
+	make_image(rig, "a.raw");
+	make_image(rig, "b.raw");
+	path_of(rig, "first.raw", path);
+	rig->base.config.drives[0].path = path;
+	assert_int_equal(cli_vm_drives_open(rig->base.vm, error), 0);
+	assert_int_equal(cli_vm_drives_start(rig->base.vm, error), 0);
+	vm_rig_listen(&rig->base);
+	assert_int_equal(loopback_guest_attach(rig->base.partition, &rig->guest.lo), 0);
+	rig->guest.pump = pump;
+	rig->guest.pump_arg = rig;
+	assert_int_equal(mini_connect(&rig->guest, VMBUS_VERSION_IRON), 0);
+	assert_int_equal(mini_request_offers(&rig->guest), 0);
+	assert_int_equal(mini_open(&rig->guest, mini_find_offer(&rig->guest, &scsi0, 0), 9, &rig->channel), 0);
+	assert_int_equal(storvsp_guest_init(&rig->channel, STORVSC_VERSION_THRESHOLD), 0);
+	for (uint32_t i = 0; i < DEPTH; i++) {
+		struct gpa gpa;
+
+		rig->slots[i].page = loopback_guest_alloc_pages(rig->guest.lo, 1, false, &gpa);
+		assert_non_null(rig->slots[i].page);
+		rig->slots[i].pfn = gpa.value >> HV_PAGE_SHIFT;
+	}
+	return 0;
+}
+
+static void end_vm(struct rig *rig)
+{
+	drop_image(rig, "first.raw");
+	drop_image(rig, "a.raw");
+	drop_image(rig, "b.raw");
+	vm_rig_end(&rig->base);
+}
+
+static int teardown(void **state)
+{
+	struct rig *rig = *state;
+
+	if (rig->base.vm)
+		end_vm(rig);
+	loopback_guest_detach(rig->guest.lo);
+	loopback_destroy(rig->base.partition);
+	free(rig);
+	return 0;
+}
+
+/* ---- tests ---- */
+
+static void a_drive_keeps_its_number_and_its_place(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_unit *units = rig->base.vm->units;
+
+	assert_int_equal(add(rig, "a.raw", ""), 1);
+	assert_int_equal(units[1].drive.lun, 1);
+	assert_int_equal(add(rig, "b.raw", ",controller=1"), 2);
+	assert_int_equal(units[2].drive.controller, 1);
+	assert_int_equal(units[2].drive.lun, 0);
+	remove_drive(rig, "drive1");
+	assert_int_equal(units[1].state, VM_UNIT_FREE);
+	assert_int_equal(add(rig, "a.raw", ",lun=63,ro"), 1);
+	assert_int_equal(units[1].drive.lun, 63);
+	remove_drive(rig, "drive0");
+	assert_int_equal(guest_counts(rig), 1);
+	assert_int_equal(add(rig, "first.raw", ""), 0);
+	assert_int_equal(units[0].drive.lun, 0);
+	assert_int_equal(guest_counts(rig), 2);
+	assert_true(rig->rescans >= 1);
+}
+
+static void what_cannot_be_is_refused_in_words(void **state)
+{
+	struct rig *rig = *state;
+
+	refuses(rig, "drive-add", "", -LIS_INVALID, "it begins with the path");
+	refuses(rig, "drive-add", "/x,lum=1", -LIS_INVALID, "there are format=");
+	refuses_file(rig, "none.raw", "", -LIS_NOTFOUND, "none.raw: cannot be opened: No such file");
+	refuses_file(rig, "a.raw", ",format=vhdx", -LIS_FORMAT, "a.raw: ");
+	refuses_file(rig, "first.raw", "", -LIS_BUSY, "first.raw: is the image of drive0");
+	refuses_file(rig, "first.raw", ",ro", -LIS_BUSY, "first.raw: is the image of drive0");
+	refuses_file(rig, "a.raw", ",controller=2", -LIS_NOTFOUND, "there is no controller 2, only 2 of them");
+	refuses_file(rig, "a.raw", ",lun=0", -LIS_BUSY, "lun 0 of controller 0 is taken");
+	refuses(rig, "drive-remove", "drive1", -LIS_NOTFOUND, "no drive 'drive1'");
+	refuses(rig, "drive-remove", "", -LIS_NOTFOUND, "no drive ''");
+	/* What failed left nothing behind. */
+	assert_int_equal(add(rig, "a.raw", ""), 1);
+	assert_int_equal(rig->base.vm->units[1].drive.lun, 1);
+}
+
+static void a_controller_is_full_with_64(void **state)
+{
+	struct rig *rig = *state;
+
+	for (int i = 1; i < 64; i++)
+		assert_int_equal(add(rig, "a.raw", ",ro"), i);
+	assert_int_equal(guest_counts(rig), 64);
+	refuses_file(rig, "a.raw", ",ro", -LIS_FULL, "controller 0 has 64 drives already");
+	assert_int_equal(add(rig, "a.raw", ",ro,controller=1"), 64);
+	remove_drive(rig, "drive40");
+	assert_int_equal(add(rig, "a.raw", ",ro"), 40);
+	assert_int_equal(rig->base.vm->units[40].drive.lun, 40);
+}
+
+static void drives_come_and_go_under_load(void **state)
+{
+	struct rig *rig = *state;
+	char name[16];
+
+	guest_works(rig, 0, 100);
+	for (int i = 0; i < 20; i++) {
+		uint8_t lun = (uint8_t)(1 + i % 3);
+		const char *image = i % 2 ? "a.raw" : "b.raw";
+
+		memset(rig->seeds[lun], 0, sizeof(rig->seeds[lun]));
+		snprintf(name, sizeof(name), ",lun=%u", lun);
+		assert_int_equal(add(rig, image, name), 1);
+		guest_works(rig, lun, 200);
+		/* Commands are on their way, and keep coming. */
+		remove_drive(rig, "drive1");
+		image_holds(rig, image, lun);
+		while (!rig->absent[lun])
+			pump_guest(&rig->base);
+		guest_rests(rig);
+		rig->absent[lun] = 0;
+		drop_image(rig, image);
+		make_image(rig, image);
+		guest_works(rig, 0, 1);
+	}
+	guest_rests(rig);
+	assert_int_equal(rig->absent[0], 0);
+	remove_drive(rig, "drive0");
+	image_holds(rig, "first.raw", 0);
+}
+
+static void a_drive_on_its_way_is_busy(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_unit *unit = &rig->base.vm->units[0];
+	struct vm_rig_call call;
+
+	/* Its command is with the I/O loop, which does not come to it. */
+	rig->uses[0] = true;
+	guest_runs(rig);
+	io_loop_turn(rig->base.vm->io_loops[0], false);
+	vm_rig_begin(&rig->base, &call, "drive-remove", "drive", "drive0", NULL, NULL);
+	while (unit->state == VM_UNIT_ON)
+		io_loop_turn(rig->base.vm->loop, false);
+	assert_int_equal(unit->state, VM_UNIT_LEAVING);
+	assert_non_null(unit->image);
+	assert_false(atomic_load(&call.done));
+	assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
+	json_object_put(call.result);
+	guest_rests(rig);
+	image_holds(rig, "first.raw", 0);
+}
+
+/* @command is under way; its client hears of it or of the end, and nobody waits for ever. */
+static void ends_during(struct rig *rig, const char *command, const char *drive, uint32_t number,
+			enum vm_unit_state before)
+{
+	struct vm_rig_call call;
+
+	guest_works(rig, 0, 50);
+	vm_rig_begin(&rig->base, &call, command, "drive", drive, NULL, NULL);
+	while (rig->base.vm->units[number].state == before)
+		io_loop_turn(rig->base.vm->loop, false);
+	end_vm(rig);
+	pthread_join(call.thread, NULL);
+	assert_true(call.err == 0 || call.err == -LIS_GONE);
+	if (!call.err)
+		json_object_put(call.result);
+}
+
+static void the_vm_may_end_during_an_addition(void **state)
+{
+	char path[128];
+
+	path_of(*state, "a.raw", path);
+	ends_during(*state, "drive-add", path, 1, VM_UNIT_FREE);
+}
+
+static void the_vm_may_end_during_a_removal(void **state)
+{
+	ends_during(*state, "drive-remove", "drive0", 0, VM_UNIT_ON);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_drive_keeps_its_number_and_its_place),
+		TEST(what_cannot_be_is_refused_in_words),
+		TEST(a_controller_is_full_with_64),
+		TEST(drives_come_and_go_under_load),
+		TEST(a_drive_on_its_way_is_busy),
+		TEST(the_vm_may_end_during_an_addition),
+		TEST(the_vm_may_end_during_a_removal),
+	};
+
+	return cmocka_run_group_tests_name("drives", tests, NULL, NULL);
+}
