@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Image formats beside our own raw, through the storage VSP over the loopback partition, direct I/O. The
- * images are full of data, but for the cases that fill them. All formats take turns, medians are printed:
+ * images are full of data, but for the cases that fill them. The child is the last of three differencing
+ * files over a full one; all three are empty when a case begins. All formats take turns, medians are printed:
  *
  *	image_<format>_<operation>_<size>_<depth> value unit raw value unit ratio
  *
  * usage: bench_images [PATTERN]   only the cases whose name contains it
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,30 +35,58 @@ static const struct storage_load_case fill = { "fill", true, true, true, 1u << 2
 /* Raw first: it is what the others are compared with. */
 static const struct image {
 	const char *name, *format, *path;
+	bool child; /* over the generations before it */
 } images[] = {
 	{ "raw", "raw", "bench-image.raw" },
 	{ "vhdx", "vhdx", "bench-image.vhdx" },
 	{ "vhd", "vhd", "bench-image.vhd" },
+	{ "child", "vhdx", "bench-child3.vhdx", true },
 };
 
 #define IMAGE_COUNT (sizeof(images) / sizeof(images[0]))
 
-static void make_empty(const struct image *image)
+/* What the child is over, the full one first. */
+static const char *const generations[] = { "bench-base.vhdx", "bench-child1.vhdx", "bench-child2.vhdx" };
+
+#define GENERATION_COUNT (sizeof(generations) / sizeof(generations[0]))
+
+static void fail(const char *error)
 {
-	struct block_create_options create = { .format = image->format,
-					       .size_bytes = STORAGE_LOAD_DISK_BYTES };
+	fprintf(stderr, "images: %s\n", error);
+	exit(1);
+}
+
+static void make_empty(const char *path, const char *format, const char *parent_path)
+{
+	struct block_create_options create = { .format = format };
+	const struct block_open_options read_only = { .read_only = true };
 	char error[BLOCK_ERROR_BYTES];
 
-	unlink(image->path);
-	bench_must(image->path, block_create(image->path, &create, error));
+	unlink(path);
+	if (!parent_path)
+		create.size_bytes = STORAGE_LOAD_DISK_BYTES;
+	else if (block_open(parent_path, &read_only, &create.parent, error))
+		fail(error);
+	if (block_create(path, &create, error))
+		fail(error);
+	bench_must(path, block_close(create.parent));
 }
 
 static double run_image(const struct storage_load_case *is, const struct image *image)
 {
+	const char *parent = NULL;
 	double cpu_us;
 
-	if (is->once)
-		make_empty(image);
+	if (image->child) {
+		for (size_t i = 0; i < GENERATION_COUNT; i++) {
+			if (parent)
+				make_empty(generations[i], "vhdx", parent);
+			parent = generations[i];
+			storage_load_forget(parent);
+		}
+	}
+	if (is->once || image->child)
+		make_empty(image->path, image->format, parent);
 	storage_load_forget(image->path);
 	return storage_load_run(is, image->path, image->format, &cpu_us);
 }
@@ -82,6 +112,9 @@ static void run_case(const struct storage_load_case *is)
 
 int main(int argc, char **argv)
 {
+	const struct image base = { "base", "vhdx", generations[0] };
+
+	run_image(&fill, &base);
 	for (size_t i = 0; i < IMAGE_COUNT; i++)
 		run_image(&fill, &images[i]);
 	for (size_t i = 0; i < CASE_COUNT; i++)
@@ -89,5 +122,7 @@ int main(int argc, char **argv)
 			run_case(&cases[i]);
 	for (size_t i = 0; i < IMAGE_COUNT; i++)
 		unlink(images[i].path);
+	for (size_t i = 0; i < GENERATION_COUNT; i++)
+		unlink(generations[i]);
 	return 0;
 }
