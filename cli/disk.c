@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,19 +148,6 @@ void disk_target_drop(struct disk_target *target)
 	target->lock_fd = -1;
 }
 
-/* A name is durable when its folder is. */
-static void sync_folder(const char *path)
-{
-	char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (fd >= 0) {
-		(void)fsync(fd);
-		close(fd);
-	}
-	free(copy);
-}
-
 int disk_target_finish(struct disk_target *target)
 {
 	int result;
@@ -183,7 +169,7 @@ int disk_target_finish(struct disk_target *target)
 		disk_target_drop(target);
 		return -1;
 	}
-	sync_folder(target->path);
+	block_sync_name(target->path);
 	free(target->temporary);
 	target->temporary = NULL;
 	disk_target_drop(target);

@@ -93,20 +93,73 @@ static int drive_remove(const struct command *command, const char *name, int arg
 	return manage_call(name, "drive-remove", arguments, NO_TIMEOUT, NULL);
 }
 
+static int drive_resize(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments;
+	bool shrink = argc == 3 && strcmp(argv[2], "--shrink") == 0;
+	char error[OPTIONS_ERROR_BYTES];
+	uint64_t bytes;
+
+	if (argc != 2 && !shrink)
+		return complain_usage(command, "resize: a drive and its new size, or +SIZE");
+	if (options_parse_size(argv[1] + (*argv[1] == '+'), &bytes, error))
+		return complain_usage(command, "%s", error);
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", argv[0]);
+	add_text(arguments, "size", argv[1]);
+	json_object_object_add(arguments, "shrink", json_object_new_boolean(shrink));
+	return manage_call(name, "drive-resize", arguments, NO_TIMEOUT, NULL);
+}
+
+static int drive_checkpoint(const struct command *command, const char *name, int argc, char **argv)
+{
+	bool child = argc == 3 && strcmp(argv[1], "--child") == 0;
+	struct json_object *arguments, *result;
+	int status;
+
+	if (argc > 1 && !child)
+		return complain_usage(command, "checkpoint: a drive, with --child PATH if you like, or none for all");
+	if (argc && argv[0][0] == '-')
+		return complain_usage(command, "checkpoint: which drive?");
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", argc ? argv[0] : "");
+	if (child) {
+		char *path = absolute(argv[2]);
+
+		add_text(arguments, "child", path ? path : argv[2]);
+		free(path);
+	}
+	status = manage_call(name, "drive-checkpoint", arguments, NO_TIMEOUT, &result);
+	if (status)
+		return status;
+	for (size_t i = 0; i < json_count(result, "checkpoints"); i++) {
+		struct json_object *item = json_item(result, "checkpoints", i);
+
+		printf("%s %s\n", json_text(item, "drive", "?"), json_text(item, "path", "?"));
+	}
+	json_object_put(result);
+	return LIS_EXIT_OK;
+}
+
 int command_drive(const struct command *command, int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		int (*run)(const struct command *command, const char *name, int argc, char **argv);
-	} actions[] = { { "add", drive_add }, { "remove", drive_remove } };
+	} actions[] = {
+		{ "add", drive_add },
+		{ "remove", drive_remove },
+		{ "resize", drive_resize },
+		{ "checkpoint", drive_checkpoint },
+	};
 
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return show_help(command);
 	if (argc < 3)
-		return complain_usage(command, "a name, and add or remove");
+		return complain_usage(command, "a name, and add, remove, resize or checkpoint");
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
 		if (strcmp(argv[2], actions[i].name) == 0)
 			return actions[i].run(command, argv[1], argc - 3, argv + 3);
 	}
-	return complain_usage(command, "'%s': there are add and remove", argv[2]);
+	return complain_usage(command, "'%s': there are add, remove, resize and checkpoint", argv[2]);
 }

@@ -81,14 +81,21 @@ static const struct command commands[] = {
 	{ "service", command_service, "switch a service on or off",
 	  "usage: lis service NAME enable|disable SERVICE\n"
 	  "\nOffers a service to the running guest or takes it away: heartbeat, shutdown, timesync.\n" },
-	{ "drive", command_drive, "add or remove a drive",
+	{ "drive", command_drive, "add, remove or change a drive",
 	  "usage: lis drive NAME add SPEC\n"
 	  "       lis drive NAME remove DRIVE\n"
+	  "       lis drive NAME resize DRIVE SIZE|+SIZE [--shrink]\n"
+	  "       lis drive NAME checkpoint [DRIVE [--child PATH]]\n"
 	  "\n"
 	  "Works on the drives of a running virtual machine; `lis status` shows them.\n"
 	  "\n"
 	  "  add      one more, SPEC being what --drive of `lis run` takes; writes its name, as drive1\n"
-	  "  remove   takes it from the guest, which is not asked, and closes its image\n" },
+	  "  remove   takes it from the guest, which is not asked, and closes its image\n"
+	  "  resize   makes the disk longer, or with --shrink shorter; the guest is told\n"
+	  "  checkpoint\n"
+	  "           leaves the image as it is, and goes on in a differencing child; without DRIVE\n"
+	  "           all that are not read-only, at one instant. Writes drives and their children:\n"
+	  "           these are what the next `lis run` has to be given\n" },
 	{ "nic", command_nic, "add, remove or change a network card",
 	  "usage: lis nic NAME add SPEC\n"
 	  "       lis nic NAME remove CARD\n"

@@ -144,6 +144,21 @@ static void do_drive_remove(struct vm *vm, struct control_request *request,
 	cli_vm_drive_remove(vm, string_argument(arguments, "drive", ""), request);
 }
 
+static void do_drive_resize(struct vm *vm, struct control_request *request,
+			    struct json_object *arguments)
+{
+	cli_vm_drive_resize(vm, string_argument(arguments, "drive", ""),
+			    string_argument(arguments, "size", ""), bool_argument(arguments, "shrink", false),
+			    request);
+}
+
+static void do_drive_checkpoint(struct vm *vm, struct control_request *request,
+				struct json_object *arguments)
+{
+	cli_vm_drive_checkpoint(vm, string_argument(arguments, "drive", ""),
+				string_argument(arguments, "child", ""), request);
+}
+
 static void do_nic_add(struct vm *vm, struct control_request *request,
 		       struct json_object *arguments)
 {
@@ -347,6 +362,8 @@ static const struct {
 	{ "sync", do_sync },
 	{ "drive-add", do_drive_add },
 	{ "drive-remove", do_drive_remove },
+	{ "drive-resize", do_drive_resize },
+	{ "drive-checkpoint", do_drive_checkpoint },
 	{ "nic-add", do_nic_add },
 	{ "nic-remove", do_nic_remove },
 	{ "nic-set", do_nic_set },

@@ -323,17 +323,17 @@ void cli_vm_drive_add(struct vm *vm, const struct vm_drive *drive, struct contro
 	io_work_start(vm->workers, vm->loop, &unit->work);
 }
 
-/* A drive that is there and not busy; else the request is answered. */
-static struct vm_unit *find_unit(struct vm *vm, const char *name, struct control_request *request)
+struct vm_unit *cli_vm_drive_find(struct vm *vm, const char *name, struct control_request *request)
 {
 	for (size_t i = 0; i < VM_DRIVES_MAX; i++) {
 		struct vm_unit *unit = &vm->units[i];
 
 		if (strcmp(unit->name, name) || unit->state == VM_UNIT_FREE)
 			continue;
-		if (unit->state == VM_UNIT_ON)
+		if (unit->state == VM_UNIT_ON && !unit->doing)
 			return unit;
 		control_reply_error(request, -LIS_BUSY, "%s is being %s", name,
+				    unit->state == VM_UNIT_ON ? unit->doing :
 				    unit->state == VM_UNIT_OPENING ? "added" : "removed");
 		return NULL;
 	}
@@ -372,7 +372,7 @@ static void unit_unused(struct io_call *call)
 
 void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request *request)
 {
-	struct vm_unit *unit = find_unit(vm, name, request);
+	struct vm_unit *unit = cli_vm_drive_find(vm, name, request);
 	int err;
 
 	if (!unit)

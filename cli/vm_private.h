@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What the files of struct vm share: vm.c (life), vm_drives.c, vm_nics.c, vm_services.c, vm_control.c
- * (commands), vm_status.c.
+ * What the files of struct vm share: vm.c (life), vm_drives.c and vm_changes.c, vm_nics.c,
+ * vm_services.c, vm_control.c (commands), vm_status.c.
  */
 #ifndef OPENLIS_CLI_VM_PRIVATE_H
 #define OPENLIS_CLI_VM_PRIVATE_H
@@ -60,6 +60,7 @@ struct vm_unit {
 	struct block_device *image; /* until @live has it */
 	struct live *live;          /* in front of it, from VM_UNIT_ON on */
 	struct scsi_unit *scsi;
+	const char *doing;          /* VM_UNIT_ON: what is done to it, as "resized"; NULL: nothing */
 	/* VM_UNIT_OPENING, VM_UNIT_LEAVING: */
 	struct io_work work;
 	struct io_call removed;
@@ -178,6 +179,27 @@ void cli_vm_drive_add(struct vm *vm, const struct vm_drive *drive, struct contro
  * that were under way are done and the image is closed.
  */
 void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request *request);
+
+/** cli_vm_drive_find() - One that is there and not busy; NULL: @request is answered. */
+struct vm_unit *cli_vm_drive_find(struct vm *vm, const char *name, struct control_request *request);
+
+/* ---- vm_changes.c ---- */
+
+/**
+ * cli_vm_drive_resize() - Another size; the guest is told.
+ * @size: as options_parse_size() takes it, or "+" and how much more
+ * @shrink: it may be less than now
+ */
+void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool shrink,
+			 struct control_request *request);
+
+/**
+ * cli_vm_drive_checkpoint() - Leave the image as it is, and go on in a differencing child.
+ * @name: empty for all that are not read-only, at one instant
+ * @child: path of the child, with @name only; empty for one beside its parent
+ */
+void cli_vm_drive_checkpoint(struct vm *vm, const char *name, const char *child,
+			     struct control_request *request);
 
 /* ---- vm_nics.c ---- */
 

@@ -338,6 +338,14 @@ int block_resize(struct block_device *device, uint64_t size_bytes, char *error)
 	return size_bytes == geometry->size_bytes ? 0 : device->driver->resize(device, size_bytes, error);
 }
 
+struct block_device *block_detach(struct block_device *device)
+{
+	struct block_device *parent = device->parent;
+
+	device->parent = NULL;
+	return parent;
+}
+
 int block_close(struct block_device *device)
 {
 	return device ? device->driver->close(device) : 0;

@@ -173,6 +173,9 @@ struct block_create_options {
  */
 int block_create(const char *path, const struct block_create_options *options, char *error) LIS_MUST_USE;
 
+/** block_sync_name() - Make the name of a new file durable, or that it is gone. Context: may sleep. */
+void block_sync_name(const char *path);
+
 /**
  * block_submit() - Start a request on @loop (the calling thread's). Checks range, alignment and
  * read-only before the driver sees it. Any number of loops may submit to one device at once.
@@ -214,6 +217,14 @@ void block_describe(struct block_device *device, struct block_details *out_detai
  * -LIS_IO. The disk has its old size then.
  */
 int block_resize(struct block_device *device, uint64_t size_bytes, char *error) LIS_MUST_USE;
+
+/**
+ * block_detach() - Take the parent out of a differencing image, which is good only to be closed then.
+ *
+ * Context: nothing may be in flight.
+ * Return: the parent, the caller's; NULL where there is none.
+ */
+struct block_device *block_detach(struct block_device *device);
 
 /** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
 int block_close(struct block_device *device);

@@ -139,7 +139,7 @@ uint32_t storvsp_luns_of_target(struct storvsp *storvsp, uint8_t path, uint8_t t
 	return count;
 }
 
-static void queue_rescan(struct storvsp *storvsp)
+void storvsp_rescan(struct storvsp *storvsp)
 {
 	if (!atomic_exchange(&storvsp->rescan_queued, true))
 		io_loop_call(storvsp->primary_loop, &storvsp->rescan_call);
@@ -183,7 +183,7 @@ int storvsp_lun_add(struct storvsp *storvsp, struct storvsp_address address, str
 	err = lun_add_locked(storvsp, address_index(address), unit);
 	pthread_mutex_unlock(&storvsp->lock);
 	if (!err)
-		queue_rescan(storvsp);
+		storvsp_rescan(storvsp);
 	return err;
 }
 
@@ -204,7 +204,7 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
 	if (atomic_fetch_and(&lun->users, ~STORVSP_LUN_PRESENT) == STORVSP_LUN_PRESENT)
 		lun_is_unused(storvsp, lun);
 	pthread_mutex_unlock(&storvsp->lock);
-	queue_rescan(storvsp);
+	storvsp_rescan(storvsp);
 	return 0;
 }
 

@@ -101,6 +101,14 @@ int storvsp_lun_remove(struct storvsp *storvsp, struct storvsp_address address,
 		       struct io_call *removed) LIS_MUST_USE;
 
 /**
+ * storvsp_rescan() - Have the guest look at all disks, as when one came: it finds out what has changed
+ * about them.
+ *
+ * Context: any thread.
+ */
+void storvsp_rescan(struct storvsp *storvsp);
+
+/**
  * storvsp_each_lun() - Look at all units, in the order of their addresses.
  * @storvsp: the controller
  * @each: called for each; the unit stays attached during the call. Reads scsi_unit_counters().
