@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmbus/os.h"
 
@@ -228,6 +229,62 @@ uint64_t sector_map_run(const struct sector_map *map, const uint8_t *data, uint6
 	}
 	*out_set = set;
 	return at - bit;
+}
+
+static uint64_t run_in_page(const struct sector_map *map, const uint8_t *data, const struct sector_place *place,
+			    uint64_t count, bool *out_set)
+{
+	uint64_t rest = UINT64_C(8) * map->page_bytes - place->bit;
+
+	return sector_map_run(map, data, place->bit, count < rest ? count : rest, out_set);
+}
+
+int sector_map_look(struct sector_map *map, struct block_request *request, const struct sector_place *place,
+		    uint64_t count, uint64_t *out_count, bool *out_own)
+{
+	struct sector_page *page;
+	int result;
+
+	pthread_mutex_lock(map->lock);
+	result = sector_map_get(map, request, place, &page);
+	if (!result)
+		*out_count = run_in_page(map, page->data, place, count, out_own);
+	pthread_mutex_unlock(map->lock);
+	return result;
+}
+
+static int read_now(struct sector_map *map, struct sector_page *page)
+{
+	ssize_t got = pread(map->image->fd, page->data, map->page_bytes, (off_t)page->offset_bytes);
+
+	if (got < 0 || (got < (ssize_t)map->page_bytes && !map->short_ok))
+		return -LIS_IO;
+	memset(page->data + got, 0, map->page_bytes - (size_t)got);
+	if (map->loaded)
+		(void)map->loaded(map->image, page);
+	return 0;
+}
+
+int sector_map_peek(struct sector_map *map, const struct sector_place *place, uint64_t count,
+		    uint64_t *out_count, bool *out_own)
+{
+	struct sector_page copy = { .offset_bytes = place->offset_bytes, .disk_bytes = place->disk_bytes };
+	const struct sector_page *page;
+	int result = 0;
+
+	if (posix_memalign((void **)&copy.data, IMAGE_PAGE_BYTES, map->page_bytes))
+		return -LIS_NOMEM;
+	pthread_mutex_lock(map->lock);
+	page = sector_map_find(map, place->offset_bytes);
+	if (!page) {
+		result = read_now(map, &copy);
+		page = &copy;
+	}
+	if (!result)
+		*out_count = run_in_page(map, page->data, place, count, out_own);
+	pthread_mutex_unlock(map->lock);
+	free(copy.data);
+	return result;
 }
 
 void sector_map_set(struct sector_map *map, struct sector_page *page, uint64_t bit, uint64_t count)

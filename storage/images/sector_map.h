@@ -20,7 +20,7 @@ struct sector_place {
 };
 
 /* Pages that may be on their way to the disk at one time. [policy] */
-#define SECTOR_MAP_SETTLING_MAX 64u
+#define SECTOR_MAP_SETTLING_MAX 256u
 
 struct sector_page {
 	uint64_t offset_bytes; /* in the file; 0: there is none */
@@ -82,6 +82,21 @@ int sector_map_get(struct sector_map *map, struct block_request *request, const 
 /** sector_map_run() - How many bits from @bit on are alike, at most @count; @out_set: what they are. Needs no lock. */
 uint64_t sector_map_run(const struct sector_map *map, const uint8_t *data, uint64_t bit, uint64_t count,
 			bool *out_set);
+
+/**
+ * sector_map_look() - How many sectors from @place on are alike, for a request. Takes the lock.
+ * @count: at most so many; what is behind the page is not looked at
+ * @out_count: set on success only
+ * @out_own: are they in the file? Else they show the parent.
+ *
+ * Return: as sector_map_get().
+ */
+int sector_map_look(struct sector_map *map, struct block_request *request, const struct sector_place *place,
+		    uint64_t count, uint64_t *out_count, bool *out_own) LIS_MUST_USE;
+
+/** sector_map_peek() - The same at once, for block_map(). Takes the lock. Return: 0, -LIS_NOMEM, -LIS_IO. */
+int sector_map_peek(struct sector_map *map, const struct sector_place *place, uint64_t count,
+		    uint64_t *out_count, bool *out_own) LIS_MUST_USE;
 
 /** sector_map_set() - Set bits of a page, which is changed from then on. */
 void sector_map_set(struct sector_map *map, struct sector_page *page, uint64_t bit, uint64_t count);

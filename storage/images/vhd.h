@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* VHD images, fixed and dynamic, as the rest of storage/ sees them. */
+/* VHD images, fixed, dynamic and differencing, as the rest of storage/ sees them. */
 #ifndef OPENLIS_STORAGE_IMAGES_VHD_H
 #define OPENLIS_STORAGE_IMAGES_VHD_H
 
@@ -22,7 +22,8 @@ bool vhd_detect(const struct image_file *file);
  * writing puts the damaged one right.
  *
  * Context: may sleep.
- * Return: 0, -LIS_FORMAT (damaged), -LIS_UNSUPPORTED (differencing), -LIS_NOMEM, -LIS_IO, -LIS_NOSPACE.
+ * Return: 0, -LIS_FORMAT (damaged, or over another parent), -LIS_UNSUPPORTED (a newer version), -LIS_NOMEM,
+ * -LIS_IO, -LIS_NOSPACE; of the parent's, as block_open().
  */
 int vhd_open(const struct image_file *file, struct block_device **out_device, char *error) LIS_MUST_USE;
 

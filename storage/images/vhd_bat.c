@@ -66,13 +66,6 @@ static int place_table(struct vhd *vhd, const struct vhd_header *header)
 	return 0;
 }
 
-uint64_t vhd_block_used_bytes(const struct vhd *vhd, uint64_t block)
-{
-	uint64_t rest_bytes = vhd->image.device.geometry.size_bytes - (block << vhd->block_shift);
-
-	return rest_bytes < vhd->block_bytes ? rest_bytes : vhd->block_bytes;
-}
-
 static int check_entry(struct vhd *vhd, uint64_t block, uint32_t entry)
 {
 	uint64_t from = (uint64_t)entry * SECTOR, header_bytes = be64toh(vhd->footer->header_offset_bytes);
@@ -204,7 +197,8 @@ static int grow_by(struct vhd *vhd, uint64_t count)
 		result = image_errno(errno);
 	if (!result)
 		result = image_clear(vhd->image.fd, space->end_bytes, old_bytes < end_bytes ? old_bytes : end_bytes);
-	for (uint64_t i = 0; i < count && !result; i++)
+	/* Of a differencing file the bits are clear at first. */
+	for (uint64_t i = 0; i < count && !result && !vhd->differencing; i++)
 		result = image_write(vhd->image.fd, vhd->page + sizeof(struct vhd_footer), vhd->bitmap_bytes,
 				     first + i * stride_bytes);
 	if (result)
@@ -276,7 +270,7 @@ int vhd_bat_allocate(struct vhd *vhd, uint64_t block)
 			result = find_room(vhd, &entry);
 		if (!result) {
 			vhd->space.absent--;
-			atomic_store_explicit(&vhd->whole[block], 1, memory_order_relaxed);
+			atomic_store_explicit(&vhd->whole[block], !vhd->differencing, memory_order_relaxed);
 			vhd_bat_set(vhd, block, entry);
 		}
 	}
@@ -367,6 +361,20 @@ void vhd_bat_sector(struct vhd *vhd, uint32_t sector, uint8_t *out)
 	}
 }
 
+static void collect_bitmaps(struct vhd *vhd)
+{
+	struct vhd_settle *settle = &vhd->settle;
+
+	while (settle->sector_count < VHD_SETTLE_SECTORS_MAX) {
+		uint64_t place = sector_map_collect(&vhd->map, &settle->map_cursor,
+						    settle->sectors + settle->sector_count * SECTOR);
+
+		if (!place)
+			break;
+		settle->sector_offset_bytes[settle->sector_count++] = place;
+	}
+}
+
 void vhd_bat_collect(struct vhd *vhd)
 {
 	struct vhd_settle *settle = &vhd->settle;
@@ -375,6 +383,8 @@ void vhd_bat_collect(struct vhd *vhd)
 	settle->sector_count = 0;
 	settle->sectors_placed = 0;
 	pthread_mutex_lock(&vhd->lock);
+	if (vhd->differencing)
+		collect_bitmaps(vhd);
 	while (vhd->space.dirty_count && settle->sector_count < VHD_SETTLE_SECTORS_MAX &&
 	       settle->cursor < vhd->bat_sectors) {
 		uint32_t sector = settle->cursor;
@@ -388,7 +398,8 @@ void vhd_bat_collect(struct vhd *vhd)
 		dirty[sector / 64] &= ~(UINT64_C(1) << sector % 64);
 		vhd->space.dirty_count--;
 		vhd_bat_sector(vhd, sector, settle->sectors + settle->sector_count * SECTOR);
-		settle->sector_index[settle->sector_count++] = sector;
+		settle->sector_offset_bytes[settle->sector_count++] =
+			vhd->bat_offset_bytes + (uint64_t)sector * SECTOR;
 		settle->cursor = sector + 1;
 	}
 	pthread_mutex_unlock(&vhd->lock);
@@ -399,8 +410,13 @@ void vhd_bat_uncollect(struct vhd *vhd)
 	struct vhd_settle *settle = &vhd->settle;
 
 	pthread_mutex_lock(&vhd->lock);
-	for (uint32_t i = 0; i < settle->sector_count; i++)
-		mark_dirty(vhd, settle->sector_index[i]);
+	for (uint32_t i = 0; i < settle->sector_count; i++) {
+		uint64_t sector = (settle->sector_offset_bytes[i] - vhd->bat_offset_bytes) / SECTOR;
+
+		if (sector < vhd->bat_sectors) /* and not of a bitmap */
+			mark_dirty(vhd, sector);
+	}
+	sector_map_settled(&vhd->map, false);
 	settle->sector_count = 0;
 	pthread_mutex_unlock(&vhd->lock);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Makes VHD files, fixed and dynamic. They say their size in the footer; where it is not exactly that
+ * Makes VHD files, fixed, dynamic and differencing. They say their size in the footer; where it is not exactly that
  * of a geometry the geometry is the largest one, which everybody takes for "see the footer".
  */
 #include <endian.h>
@@ -13,7 +13,6 @@
 #include "storage/images/vhd_internal.h"
 #include "storage/images/vhdx_internal.h"
 
-#define EPOCH_S 946684800 /* 2000-01-01 00:00 UTC */
 #define HEADER_OFFSET sizeof(struct vhd_footer)
 #define BAT_OFFSET (HEADER_OFFSET + sizeof(struct vhd_header))
 
@@ -69,12 +68,12 @@ static int make_footer(const struct create_file *file, const struct block_create
 		.features = htobe32(VHD_FEATURE_RESERVED),
 		.version = htobe32(VHD_VERSION),
 		.header_offset_bytes = options->fixed ? VHD_NO_OFFSET : htobe64(HEADER_OFFSET),
-		.time_s = htobe32((uint32_t)(time(NULL) - EPOCH_S)),
+		.time_s = htobe32((uint32_t)(time(NULL) - VHD_EPOCH_S)),
 		.creator = "lis ",
 		.creator_version = htobe32(0x00010000),
 		.creator_host = "Wi2k", /* there are this and "Mac " */
 		.original_size_bytes = htobe64(options->size_bytes),
-		.type = htobe32(options->fixed ? VHD_FIXED : VHD_DYNAMIC),
+		.type = htobe32(options->parent ? VHD_DIFFERENCING : options->fixed ? VHD_FIXED : VHD_DYNAMIC),
 	};
 	if (vhdx_new_guid(&out_footer->unique_id))
 		return image_error(file->error, -LIS_IO, file->path, "no random numbers to be had");
@@ -108,20 +107,28 @@ static int write_dynamic(const struct create_file *file, const struct block_crea
 		.bat_entries = htobe32((uint32_t)entries),
 		.block_bytes = htobe32(block_bytes),
 	};
-	uint8_t *bat = malloc(bat_bytes);
-	int result;
+	uint8_t *bat = malloc(bat_bytes), *texts = NULL;
+	uint32_t texts_bytes = 0;
+	int result = 0;
 
 	if (!bat)
 		return image_error(file->error, -LIS_NOMEM, file->path, "out of memory");
 	memset(bat, 0xff, bat_bytes);
+	if (options->parent)
+		result = vhd_parent_describe(file->path, options->parent, BAT_OFFSET + bat_bytes, &header, &texts,
+					     &texts_bytes, file->error);
 	header.checksum = htobe32(vhd_checksum(&header, sizeof(header), offsetof(struct vhd_header, checksum)));
-	result = create_write(file, footer, sizeof(*footer), 0);
+	if (!result)
+		result = create_write(file, footer, sizeof(*footer), 0);
 	if (!result)
 		result = create_write(file, &header, sizeof(header), HEADER_OFFSET);
 	if (!result)
 		result = create_write(file, bat, bat_bytes, BAT_OFFSET);
+	if (!result && texts)
+		result = create_write(file, texts, texts_bytes, BAT_OFFSET + bat_bytes);
 	if (!result)
-		result = create_write(file, footer, sizeof(*footer), BAT_OFFSET + bat_bytes);
+		result = create_write(file, footer, sizeof(*footer), BAT_OFFSET + bat_bytes + texts_bytes);
+	free(texts);
 	free(bat);
 	return result;
 }

@@ -4,9 +4,11 @@
  *
  *   fixed     the disk, footer
  *   dynamic   copy of the footer, header, block allocation table (BAT), blocks, footer
+ *   differencing   as dynamic, and somewhere the paths of the parent
  *
  * The header says where the BAT is, the BAT where each block is: first its bitmap, one bit for each
- * sector from the highest bit on, padded to whole sectors, then its data.
+ * sector from the highest bit on, padded to whole sectors, then its data. In a differencing file a
+ * sector whose bit is clear is as in the parent, and so is a block that is not there.
  *
  * Source: [vhd-spec] by the names of the structures.
  */
@@ -40,6 +42,9 @@ enum vhd_type {
 
 #define VHD_FEATURE_RESERVED 0x2u /* always set */
 
+/* Times count from 2000-01-01 00:00 UTC. */
+#define VHD_EPOCH_S 946684800
+
 /* Largest geometry; whoever sees it takes the size from the footer. */
 #define VHD_CYLINDERS_MAX 65535u
 #define VHD_HEADS_MAX 16u
@@ -71,6 +76,18 @@ _Static_assert(sizeof(struct vhd_footer) == 512, "[vhd-spec] Hard Disk Footer Fo
 /* Virtual PC before 2004 wrote one byte less. Source: [vhd-spec] Hard Disk Footer Format */
 #define VHD_SHORT_FOOTER_BYTES 511u
 
+/* Where a path of the parent is. Source: [vhd-spec] Parent Locator Entries. */
+struct vhd_locator {
+	uint8_t code[4];              /* what kind; zero: none */
+	uint32_t space_bytes;         /* room, whole sectors; some write the number of sectors */
+	uint32_t length_bytes;        /* of the text */
+	uint32_t reserved;
+	uint64_t offset_bytes;
+};
+_Static_assert(sizeof(struct vhd_locator) == 24, "[vhd-spec] Parent Locator Entries");
+
+#define VHD_LOCATORS 8
+
 /* Source: [vhd-spec] Dynamic Disk Header Format. Parent fields are for differencing disks. */
 struct vhd_header {
 	uint8_t cookie[8];
@@ -83,8 +100,8 @@ struct vhd_header {
 	struct guid parent_id;
 	uint32_t parent_time_s;
 	uint32_t reserved;
-	uint8_t parent_name[512];
-	uint8_t parent_locators[8][24];
+	uint8_t parent_name[512];     /* UTF-16, big-endian */
+	struct vhd_locator parent_locators[VHD_LOCATORS];
 	uint8_t reserved2[256];
 };
 _Static_assert(sizeof(struct vhd_header) == 1024, "[vhd-spec] Dynamic Disk Header Format");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the VHD files: vhd_open.c parses, vhd_bat.c finds and allocates blocks, vhd_settle.c makes
- * the BAT durable, vhd_io.c serves requests.
+ * the BAT durable, vhd_io.c serves requests; vhd_parent.c finds the parent of a differencing file,
+ * vhd_diff.c serves what such a file has only in part.
  *
  * Locking: BAT entries and vhd.whole are atomic and read without a lock. They change, as everything in
  * struct vhd_space and the queue of struct vhd_settle does, under vhd.lock. The rest of struct
@@ -12,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "storage/images/sector_map.h"
 #include "storage/images/transfer.h"
 #include "storage/images/vhd.h"
 #include "storage/images/vhd_format.h"
@@ -19,8 +21,8 @@
 #define VHD_BAT_SECTOR_ENTRIES (VHD_SECTOR_BYTES / sizeof(uint32_t))
 #define VHD_BAT_ENTRIES_MAX (UINT64_C(4) << 20) /* [policy] bounds memory; 2 TiB in blocks of 512 KiB */
 
-/* BAT sectors that one step of a round takes. [policy] */
-#define VHD_SETTLE_SECTORS_MAX 64u
+/* Sectors of the BAT and of bitmaps that one step of a round takes. [policy] */
+#define VHD_SETTLE_SECTORS_MAX SECTOR_MAP_SETTLING_MAX
 
 /* Where blocks come from. Under vhd.lock. */
 struct vhd_space {
@@ -47,10 +49,11 @@ struct vhd_settle {
 	int error;
 	bool unsynced;               /* something was written since the last flush of this round */
 	uint32_t cursor;             /* BAT sector to look at next */
+	uint32_t map_cursor;         /* as sector_map_collect() */
 	const uint8_t *io_data;      /* write under way */
 	uint64_t io_offset_bytes, io_left_bytes;
 	uint8_t *sectors;            /* what goes into place */
-	uint32_t sector_index[VHD_SETTLE_SECTORS_MAX];
+	uint64_t sector_offset_bytes[VHD_SETTLE_SECTORS_MAX]; /* in the file */
 	uint32_t sector_count, sectors_placed;
 };
 
@@ -59,6 +62,7 @@ struct vhd {
 
 	/* Fixed while open. */
 	bool fixed;
+	bool differencing;
 	uint32_t block_bytes;
 	uint32_t block_shift;
 	uint32_t bitmap_bytes;
@@ -76,10 +80,12 @@ struct vhd {
 	pthread_mutex_t lock;
 	struct vhd_space space;
 	struct vhd_settle settle;
+	struct sector_map map;    /* differencing only */
 
 	/* What was found at open, for a check. */
 	bool tail_damaged;        /* the footer at the end did not count */
 	bool copy_damaged;        /* dynamic: its copy at the start is not good */
+	bool parent_touched;      /* differencing: its parent's time stamp is another one */
 
 	/* Only while opening. */
 	const char *path;
@@ -115,13 +121,18 @@ static inline uint64_t vhd_data_offset(const struct vhd *vhd, uint32_t entry)
 }
 
 /**
- * vhd_bat_allocate() - Give a block its place; it reads as zero there. Any thread.
+ * vhd_bat_allocate() - Give a block its place; it reads as zero there, or still as the parent. Any thread.
  * Return: 0 (also where another thread was first), -LIS_NOSPACE, -LIS_IO.
  */
 int vhd_bat_allocate(struct vhd *vhd, uint64_t block) LIS_MUST_USE;
 
 /** vhd_block_used_bytes() - How much of a block must be inside the file: the last one ends with the disk. */
-uint64_t vhd_block_used_bytes(const struct vhd *vhd, uint64_t block);
+static inline uint64_t vhd_block_used_bytes(const struct vhd *vhd, uint64_t block)
+{
+	uint64_t rest_bytes = vhd->image.device.geometry.size_bytes - (block << vhd->block_shift);
+
+	return rest_bytes < vhd->block_bytes ? rest_bytes : vhd->block_bytes;
+}
 
 /** vhd_bat_set() - Change an entry, in memory; settling does the rest. Under vhd.lock. */
 void vhd_bat_set(struct vhd *vhd, uint64_t block, uint32_t entry);
@@ -147,7 +158,7 @@ static inline bool vhd_bitmap_has(const uint8_t *bitmap, uint64_t sector)
  */
 int vhd_bat_make_whole(struct vhd *vhd, uint64_t block) LIS_MUST_USE;
 
-/** vhd_bat_collect() - Copy dirty sectors from settle.cursor on, as on disk, and mark them clean. */
+/** vhd_bat_collect() - Copy dirty sectors, of bitmaps and the BAT, from settle's cursors on and mark them clean. */
 void vhd_bat_collect(struct vhd *vhd);
 
 /** vhd_bat_uncollect() - Mark the collected sectors dirty again. */
@@ -156,8 +167,8 @@ void vhd_bat_uncollect(struct vhd *vhd);
 /* ---- vhd_settle.c ---- */
 
 /**
- * vhd_settle_wait() - All writes completed and all BAT entries set before become durable; the request
- * goes on with its done(). Context: request->loop's thread.
+ * vhd_settle_wait() - All writes completed, all BAT entries and bits set before become durable; then the
+ * request goes on with vhd_resume(). Context: request->loop's thread.
  */
 void vhd_settle_wait(struct vhd *vhd, struct block_request *request);
 
@@ -191,6 +202,59 @@ void vhd_footer_resize(struct vhd_footer *footer, uint64_t size_bytes);
 /* ---- vhd_resize.c ---- */
 
 int vhd_resize(struct block_device *device, uint64_t size_bytes, char *error) LIS_MUST_USE;
+/** vhd_resume() - What @request waited for is over. Context: request->loop's thread. */
+void vhd_resume(struct block_request *request, int error);
+
+/** vhd_step() - Go on with a request, a run of which has ended. Context: request->loop's thread. */
+void vhd_step(struct block_request *request);
+
+/** vhd_submit_run() - Do @bytes, which are contiguous in the file; vhd_step() follows. */
+void vhd_submit_run(struct vhd *vhd, struct block_request *request, uint64_t offset_bytes, uint64_t bytes);
+
+/* ---- vhd_parent.c ---- */
+
+/**
+ * vhd_parent_open() - Find and open the parent of a differencing file, by its header; sets device.parent.
+ * Return: 0, or an error with its line.
+ */
+int vhd_parent_open(struct vhd *vhd, const struct image_file *file, const struct vhd_header *header) LIS_MUST_USE;
+
+/** vhd_parent_end() - Where in the file the last of the parent's paths ends, in whole sectors; 0: there are none. */
+uint64_t vhd_parent_end(const struct vhd *vhd, const struct vhd_header *header);
+
+/**
+ * vhd_parent_describe() - Fill in what a new child says of its parent.
+ * @path: of the child
+ * @offset_bytes: where @out_texts will be in the file
+ * @header: gets all but its checksum
+ * @out_texts: the paths, whole sectors, to be freed; set on success only
+ *
+ * Return: 0, or an error with its line.
+ */
+int vhd_parent_describe(const char *path, struct block_device *parent, uint64_t offset_bytes,
+			struct vhd_header *header, uint8_t **out_texts, uint32_t *out_bytes,
+			char *error) LIS_MUST_USE;
+
+/* ---- vhd_diff.c ---- */
+
+/** vhd_diff_init() - Get ready for vhd_diff_step(). Return: 0, -LIS_NOMEM. */
+int vhd_diff_init(struct vhd *vhd) LIS_MUST_USE;
+
+/**
+ * vhd_diff_step() - Do the next part of a request, up to @bytes in a block that is not known to be there as a
+ * whole.
+ * Return: 0 (look again), -LIS_AGAIN (under way; vhd_step() or the end follows), an error.
+ */
+int vhd_diff_step(struct vhd *vhd, struct block_request *request, uint64_t bytes) LIS_MUST_USE;
+
+/**
+ * vhd_diff_mark() - Set the bits of what was written last (transfer.mark_bytes).
+ * Return: 0 (it is done), -LIS_AGAIN (vhd_step() follows), an error.
+ */
+int vhd_diff_mark(struct vhd *vhd, struct block_request *request) LIS_MUST_USE;
+
+/** vhd_diff_map() - As block_driver.map, for a block that is not known to be whole. */
+int vhd_diff_map(struct vhd *vhd, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;
 
 /* ---- vhd_query.c ---- */
 

@@ -19,8 +19,6 @@
 
 #define RUN_BYTES (UINT64_C(1) << 30) /* [policy] one run of a huge request */
 
-static void step(struct block_request *request);
-
 static struct vhd *vhd_of(struct block_request *request)
 {
 	return (struct vhd *)transfer_image(request);
@@ -61,6 +59,18 @@ static void all_done(struct block_request *request)
 		request->done(request, 0);
 }
 
+void vhd_resume(struct block_request *request, int error)
+{
+	struct transfer *transfer = transfer_of(request);
+
+	transfer->flags &= (uint16_t)~TRANSFER_SETTLE;
+	if (error || request->op == BLOCK_FLUSH ||
+	    (transfer->done_bytes == request->length_bytes && !transfer->mark_bytes))
+		request->done(request, error);
+	else
+		vhd_step(request);
+}
+
 /* ---- runs ---- */
 
 static void transferred(struct block_request *request, int error)
@@ -68,10 +78,10 @@ static void transferred(struct block_request *request, int error)
 	if (error)
 		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
 	else
-		step(request);
+		vhd_step(request);
 }
 
-static void submit_run(struct vhd *vhd, struct block_request *request, uint64_t offset_bytes, uint64_t bytes)
+void vhd_submit_run(struct vhd *vhd, struct block_request *request, uint64_t offset_bytes, uint64_t bytes)
 {
 	struct transfer *transfer = transfer_of(request);
 
@@ -128,7 +138,7 @@ static bool read_by_bitmap(struct vhd *vhd, struct block_request *request, const
 		while (bytes < spot.left_bytes && vhd_bitmap_has(bitmap, ++sector) == counts)
 			bytes += VHD_SECTOR_BYTES;
 		if (counts) {
-			submit_run(vhd, request, offset_bytes + spot.within_bytes, bytes);
+			vhd_submit_run(vhd, request, offset_bytes + spot.within_bytes, bytes);
 			return true;
 		}
 		transfer_fill_zero(request, bytes);
@@ -152,7 +162,7 @@ static void use_bitmap(struct vhd *vhd, struct block_request *request, const uin
 	if (error)
 		request->done(request, error);
 	else
-		step(request);
+		vhd_step(request);
 }
 
 static void read_bitmap(struct vhd *vhd, struct block_request *request, uint8_t *bitmap);
@@ -202,37 +212,47 @@ static void look_at_bitmap(struct vhd *vhd, struct block_request *request)
 
 /* ---- requests ---- */
 
-static void step(struct block_request *request)
+static int absent(struct vhd *vhd, struct block_request *request, const struct spot *spot)
+{
+	if (request->op == BLOCK_WRITE)
+		return vhd_bat_allocate(vhd, spot->block);
+	if (request->op == BLOCK_READ)
+		transfer_fill_zero(request, spot->left_bytes);
+	else
+		transfer_of(request)->done_bytes += spot->left_bytes; /* absent is zero */
+	return 0;
+}
+
+void vhd_step(struct block_request *request)
 {
 	struct vhd *vhd = vhd_of(request);
 	struct transfer *transfer = transfer_of(request);
+	int error = transfer->mark_bytes ? vhd_diff_mark(vhd, request) : 0;
 
-	while (transfer->done_bytes < request->length_bytes) {
+	while (!error && transfer->done_bytes < request->length_bytes) {
 		struct spot spot = spot_of(vhd, request);
 		uint32_t entry = vhd_bat_entry(vhd, spot.block);
-		int error;
 
-		if (entry != VHD_ABSENT) {
-			if (atomic_load_explicit(&vhd->whole[spot.block], memory_order_acquire))
-				submit_run(vhd, request, vhd_data_offset(vhd, entry) + spot.within_bytes,
-					   spot.left_bytes);
-			else
-				look_at_bitmap(vhd, request);
+		if (entry != VHD_ABSENT && atomic_load_explicit(&vhd->whole[spot.block], memory_order_acquire)) {
+			vhd_submit_run(vhd, request, vhd_data_offset(vhd, entry) + spot.within_bytes,
+				       spot.left_bytes);
 			return;
 		}
-		if (request->op == BLOCK_WRITE) {
-			error = vhd_bat_allocate(vhd, spot.block);
-			if (error) {
-				request->done(request, error);
-				return;
-			}
-		} else if (request->op == BLOCK_READ) {
-			transfer_fill_zero(request, spot.left_bytes);
+		if (vhd->differencing) {
+			error = vhd_diff_step(vhd, request, spot.left_bytes);
+		} else if (entry != VHD_ABSENT) {
+			look_at_bitmap(vhd, request);
+			return;
 		} else {
-			transfer->done_bytes += spot.left_bytes; /* absent is zero */
+			error = absent(vhd, request, &spot);
 		}
 	}
-	all_done(request);
+	if (error == -LIS_AGAIN)
+		return;
+	if (error)
+		request->done(request, error);
+	else
+		all_done(request);
 }
 
 /* The disk is the file. */
@@ -282,5 +302,5 @@ void vhd_submit(struct block_device *device, struct block_request *request)
 	else if (vhd->fixed)
 		fixed_step(request);
 	else
-		step(request);
+		vhd_step(request);
 }

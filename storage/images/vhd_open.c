@@ -130,12 +130,10 @@ static int take_footer(struct vhd *vhd)
 		return image_error(vhd->error, -LIS_UNSUPPORTED, vhd->path,
 				   "is a VHD file of version %u, this program knows version %u only",
 				   version >> 16, VHD_VERSION >> 16);
-	if (type == VHD_DIFFERENCING)
-		return image_error(vhd->error, -LIS_UNSUPPORTED, vhd->path,
-				   "is a differencing VHD file; only fixed and dynamic ones can be used, merge it with its parent first");
-	if (type != VHD_FIXED && type != VHD_DYNAMIC)
+	if (type != VHD_FIXED && type != VHD_DYNAMIC && type != VHD_DIFFERENCING)
 		return vhd_damaged(vhd, "its type is %u", type);
 	vhd->fixed = type == VHD_FIXED;
+	vhd->differencing = type == VHD_DIFFERENCING;
 	geometry->logical_sector_bytes = VHD_SECTOR_BYTES;
 	/* Smaller writes are read-modify-write in the page cache or the file system. */
 	geometry->physical_sector_bytes = IMAGE_PAGE_BYTES;
@@ -177,6 +175,7 @@ static int take_header(struct vhd *vhd, const struct vhd_header *header)
 {
 	uint64_t size_bytes = vhd->image.device.geometry.size_bytes;
 	uint32_t block_bytes = be32toh(header->block_bytes);
+	int result;
 
 	if (block_bytes < VHD_BLOCK_BYTES_MIN || block_bytes > VHD_BLOCK_BYTES_MAX ||
 	    block_bytes & (block_bytes - 1))
@@ -185,7 +184,11 @@ static int take_header(struct vhd *vhd, const struct vhd_header *header)
 	vhd->block_shift = (uint32_t)__builtin_ctz(block_bytes);
 	vhd->bitmap_bytes = vhd_bitmap_bytes(block_bytes);
 	vhd->block_count = (size_bytes + block_bytes - 1) >> vhd->block_shift;
-	return vhd_bat_load(vhd, header);
+	result = vhd_bat_load(vhd, header);
+	/* New blocks keep clear of what is told of the parent. */
+	if (!result && vhd->differencing && vhd_parent_end(vhd, header) > vhd->space.end_bytes)
+		vhd->space.end_bytes = vhd_parent_end(vhd, header);
+	return result;
 }
 
 /* ---- opening for writing ---- */
@@ -239,7 +242,7 @@ static int prepare_writing(struct vhd *vhd, const struct image_file *file)
 	}
 	if (file->can_punch) {
 		geometry->discard_granularity_bytes = IMAGE_PAGE_BYTES;
-		geometry->discard_zeroes = true;
+		geometry->discard_zeroes = !vhd->differencing;
 	}
 	result = prepare_buffers(vhd);
 	return result ? result : repair_footers(vhd);
@@ -250,6 +253,7 @@ static int prepare_writing(struct vhd *vhd, const struct image_file *file)
 static void vhd_free(struct vhd *vhd)
 {
 	vhd_bat_free(vhd);
+	sector_map_fini(&vhd->map);
 	free(vhd->space.dirty);
 	free(vhd->settle.sectors);
 	free(vhd->page);
@@ -267,6 +271,11 @@ static int vhd_close(struct block_device *device)
 		result = vhd_settle_close(vhd);
 	else if (!device->geometry.read_only && fdatasync(vhd->image.fd) < 0)
 		result = image_errno(errno);
+	if (device->parent) {
+		int parent_result = block_close(device->parent);
+
+		result = result ? result : parent_result;
+	}
 	image_fini(&vhd->image);
 	vhd_free(vhd);
 	return result;
@@ -281,22 +290,22 @@ static const struct block_driver vhd_driver = {
 	.resize = vhd_resize,
 };
 
-static int parse(struct vhd *vhd)
+static int parse(struct vhd *vhd, struct vhd_header *header)
 {
-	struct vhd_header header;
 	int result = find_footer(vhd);
 
 	if (!result)
 		result = take_footer(vhd);
 	if (result || vhd->fixed)
 		return result;
-	result = read_header(vhd, &header);
-	return result ? result : take_header(vhd, &header);
+	result = read_header(vhd, header);
+	return result ? result : take_header(vhd, header);
 }
 
 int vhd_open(const struct image_file *file, struct block_device **out_device, char *error)
 {
 	struct vhd *vhd = calloc(1, sizeof(*vhd));
+	struct vhd_header header;
 	int result;
 
 	if (!vhd)
@@ -312,7 +321,7 @@ int vhd_open(const struct image_file *file, struct block_device **out_device, ch
 		result = image_error(error, -LIS_NOMEM, file->path, "out of memory");
 		goto out_free;
 	}
-	result = parse(vhd);
+	result = parse(vhd, &header);
 	if (result)
 		goto out_free;
 	if (image_init(&vhd->image, file, &vhd_driver)) {
@@ -321,6 +330,12 @@ int vhd_open(const struct image_file *file, struct block_device **out_device, ch
 	}
 	if (!file->read_only) {
 		result = prepare_writing(vhd, file);
+		if (result)
+			goto out_free_path;
+	}
+	if (vhd->differencing) {
+		result = vhd_diff_init(vhd) ? image_error(error, -LIS_NOMEM, file->path, "out of memory") :
+					      vhd_parent_open(vhd, file, &header);
 		if (result)
 			goto out_free_path;
 	}

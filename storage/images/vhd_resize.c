@@ -308,6 +308,9 @@ int vhd_resize(struct block_device *device, uint64_t size_bytes, char *error)
 	struct vhd *vhd = (struct vhd *)device;
 	int result;
 
+	if (vhd->differencing)
+		return image_error(error, -LIS_UNSUPPORTED, device->path,
+				   "is a differencing image: it has the size of its parent");
 	if (size_bytes > VHD_DISK_BYTES_MAX)
 		return image_error(error, -LIS_INVALID, device->path, "a VHD holds at most 2040 GiB");
 	if (error)

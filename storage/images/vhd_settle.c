@@ -4,12 +4,14 @@
  * that wait and lets them go on when it ends. One round runs at a time, on the loop of one of its
  * requests, so that nothing is under way when no request is.
  *
- * A VHD has no log. What a round does instead, as often as there are dirty sectors of the BAT:
+ * A VHD has no log. What a round does instead, as often as there are dirty sectors of the BAT, or of the
+ * bitmaps of a differencing file:
  *   1. copy some of them;
  *   2. flush: blocks, bitmaps, footer and length of the file that the copies speak of are durable, and
  *      so is the data of the requests;
  *   3. write the copies to their place, each sector of which is whole or untouched after a crash;
- * and at the end one more flush. Whatever part of this is lost, no entry points to what is not there.
+ * and at the end one more flush. Whatever part of this is lost, no entry points to what is not there, and
+ * no bit stands for data that is not.
  *
  * A flush that fails leaves it open what is on disk. From then on everything is refused.
  */
@@ -99,11 +101,6 @@ static bool flush_then(struct vhd *vhd, int stage)
 
 /* ---- rounds ---- */
 
-static uint64_t place_of(const struct vhd *vhd, uint32_t sector)
-{
-	return vhd->bat_offset_bytes + (uint64_t)sector * SECTOR;
-}
-
 static bool collect(struct vhd *vhd)
 {
 	vhd_bat_collect(vhd);
@@ -121,7 +118,8 @@ static uint32_t next_run(struct vhd_settle *settle, uint32_t *out_first)
 	uint32_t first = settle->sectors_placed, count = 1;
 
 	while (first + count < settle->sector_count &&
-	       settle->sector_index[first + count] == settle->sector_index[first] + count)
+	       settle->sector_offset_bytes[first + count] ==
+		       settle->sector_offset_bytes[first] + (uint64_t)count * SECTOR)
 		count++;
 	settle->sectors_placed += count;
 	*out_first = first;
@@ -134,6 +132,9 @@ static bool place(struct vhd *vhd)
 	uint32_t first, count;
 
 	if (settle->sectors_placed == settle->sector_count) {
+		pthread_mutex_lock(&vhd->lock);
+		sector_map_settled(&vhd->map, true);
+		pthread_mutex_unlock(&vhd->lock);
 		settle->stage = COLLECT;
 		return true;
 	}
@@ -141,7 +142,7 @@ static bool place(struct vhd *vhd)
 	settle->unsynced = true;
 	settle->stage = PLACE;
 	settle->io_data = settle->sectors + first * SECTOR;
-	settle->io_offset_bytes = place_of(vhd, settle->sector_index[first]);
+	settle->io_offset_bytes = settle->sector_offset_bytes[first];
 	settle->io_left_bytes = (uint64_t)count * SECTOR;
 	settle_submit(vhd);
 	return false;
@@ -186,6 +187,7 @@ static void start_round(struct vhd *vhd)
 	pthread_mutex_unlock(&vhd->lock);
 	settle->stage = settle->error ? ROUND_END : COLLECT;
 	settle->cursor = 0;
+	settle->map_cursor = 0;
 	settle->unsynced = true; /* the requests' data */
 	run(vhd);
 }
@@ -201,10 +203,9 @@ static void start_round_here(struct io_call *call)
 /* A request whose round ran on another loop ends on its own. */
 static void end_here(struct io_call *call)
 {
-	struct block_request *request = (struct block_request *)
-		((char *)call - offsetof(struct transfer, call) - offsetof(struct block_request, driver_data));
+	struct block_request *request = transfer_call_request(call);
 
-	request->done(request, transfer_of(request)->error);
+	vhd_resume(request, transfer_of(request)->error);
 }
 
 /* Takes the next batch. Returns false if there is none and settling has stopped. */
@@ -214,7 +215,7 @@ static bool next_batch(struct vhd *vhd)
 	bool more;
 
 	pthread_mutex_lock(&vhd->lock);
-	if (!vhd->space.dirty_count && !settle->failed)
+	if (!vhd->space.dirty_count && !vhd->map.dirty_count && !settle->failed)
 		atomic_store(&vhd->unsettled, false);
 	settle->batch = settle->queue;
 	settle->queue = NULL;
@@ -242,7 +243,7 @@ static void end_round(struct vhd *vhd)
 		struct block_request *next = request->next;
 
 		if (request->loop == loop) {
-			request->done(request, error);
+			vhd_resume(request, error);
 		} else {
 			transfer_of(request)->error = (int16_t)error;
 			transfer_of(request)->call.fn = end_here;
@@ -286,7 +287,7 @@ void vhd_settle_wait(struct vhd *vhd, struct block_request *request)
 	}
 	pthread_mutex_unlock(&vhd->lock);
 	if (error)
-		request->done(request, error);
+		vhd_resume(request, error);
 	else if (start)
 		start_round(vhd);
 }
@@ -303,7 +304,9 @@ int vhd_settle_now(struct vhd *vhd)
 	struct vhd_settle *settle = &vhd->settle;
 	int result = settle->failed ? settle->failed : sync_file(vhd);
 
-	for (settle->cursor = 0; !result;) {
+	settle->cursor = 0;
+	settle->map_cursor = 0;
+	while (!result) {
 		vhd_bat_collect(vhd);
 		if (!settle->sector_count) {
 			result = sync_file(vhd);
@@ -316,8 +319,9 @@ int vhd_settle_now(struct vhd *vhd)
 
 			result = image_write(vhd->image.fd, settle->sectors + first * SECTOR,
 					     (uint64_t)count * SECTOR,
-					     place_of(vhd, settle->sector_index[first]));
+					     settle->sector_offset_bytes[first]);
 		}
+		sector_map_settled(&vhd->map, !result);
 	}
 	return result;
 }

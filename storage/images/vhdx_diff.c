@@ -10,9 +10,6 @@
  *
  * Pages of bitmaps belong to vhdx.lock.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "storage/images/inherit.h"
 #include "storage/images/query.h"
 #include "storage/images/vhdx_internal.h"
@@ -118,18 +115,11 @@ static uint64_t inherited_bytes(struct vhdx *vhdx, uint64_t block, uint64_t byte
 
 static int read_partial(struct vhdx *vhdx, struct block_request *request, uint64_t entry, uint64_t bytes)
 {
-	uint64_t at_bytes = request->offset_bytes + transfer_of(request)->done_bytes;
+	uint64_t at_bytes = request->offset_bytes + transfer_of(request)->done_bytes, count;
 	struct sector_place place = place_of(vhdx, at_bytes);
-	uint64_t count = smaller(bytes / sector_bytes(vhdx), PAGE_BITS - place.bit);
-	struct sector_page *page;
-	bool own = false;
-	int result;
+	bool own;
+	int result = sector_map_look(&vhdx->map, request, &place, bytes / sector_bytes(vhdx), &count, &own);
 
-	pthread_mutex_lock(&vhdx->lock);
-	result = sector_map_get(&vhdx->map, request, &place, &page);
-	if (!result)
-		count = sector_map_run(&vhdx->map, page->data, place.bit, count, &own);
-	pthread_mutex_unlock(&vhdx->lock);
 	if (result == -LIS_FULL)
 		return settle_first(vhdx, request);
 	if (result)
@@ -285,26 +275,13 @@ int vhdx_diff_mark(struct vhdx *vhdx, struct block_request *request)
 int vhdx_diff_map(struct vhdx *vhdx, uint64_t offset_bytes, struct block_extent *out_extent)
 {
 	struct sector_place place = place_of(vhdx, offset_bytes);
-	uint64_t within = offset_bytes & (vhdx->block_bytes - 1), file_bytes, count;
-	struct sector_page *page;
-	uint8_t *data = NULL;
+	uint64_t within = offset_bytes & (vhdx->block_bytes - 1), file_bytes;
+	uint64_t count = smaller(vhdx->block_bytes - within, out_extent->length_bytes) / sector_bytes(vhdx);
 	bool own;
+	int result = sector_map_peek(&vhdx->map, &place, count, &count, &own);
 
-	count = smaller(smaller(vhdx->block_bytes - within, out_extent->length_bytes) / sector_bytes(vhdx),
-			PAGE_BITS - place.bit);
-	if (posix_memalign((void **)&data, IMAGE_PAGE_BYTES, PAGE_BYTES))
-		return -LIS_NOMEM;
-	pthread_mutex_lock(&vhdx->lock);
-	page = sector_map_find(&vhdx->map, place.offset_bytes);
-	if (page)
-		memcpy(data, page->data, PAGE_BYTES);
-	pthread_mutex_unlock(&vhdx->lock);
-	if (!page && vhdx_read(vhdx, data, PAGE_BYTES, place.offset_bytes)) {
-		free(data);
-		return -LIS_IO;
-	}
-	count = sector_map_run(&vhdx->map, data, place.bit, count, &own);
-	free(data);
+	if (result)
+		return result;
 	out_extent->length_bytes = count * sector_bytes(vhdx);
 	out_extent->inherited = !own;
 	file_bytes = (vhdx_bat_entry(vhdx, offset_bytes >> vhdx->block_shift) & VHDX_BAT_OFFSET) + within;

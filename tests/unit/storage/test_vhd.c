@@ -449,7 +449,7 @@ static void refusals_name_what_is_wrong(void **state)
 	get_footer(&footer);
 	footer.type = htobe32(VHD_DIFFERENCING);
 	put_footer(&footer, false);
-	refused_with(-LIS_UNSUPPORTED, "differencing");
+	refused_with(-LIS_FORMAT, "header is not inside the file");
 	footer.type = htobe32(VHD_FIXED);
 	footer.current_size_bytes = htobe64(11 * MIB);
 	put_footer(&footer, false);
