@@ -139,20 +139,13 @@ static struct change *add_change(struct file *file)
 
 static void apply(int fd, const struct change *change, uint64_t from, uint64_t bytes)
 {
-	static const uint8_t zeroes[PAGE];
-	uint64_t at = change->at + from;
+	off_t at = (off_t)(change->at + from);
 
 	if (change->data) {
-		if (pwrite(fd, change->data + from, bytes, (off_t)at) != (ssize_t)bytes)
+		if (pwrite(fd, change->data + from, bytes, at) != (ssize_t)bytes)
 			die("pwrite");
-		return;
-	}
-	for (uint64_t done = 0; done < bytes;) {
-		size_t now = bytes - done < PAGE ? (size_t)(bytes - done) : PAGE;
-
-		if (pwrite(fd, zeroes, now, (off_t)(at + done)) != (ssize_t)now)
-			die("pwrite");
-		done += now;
+	} else if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)bytes)) {
+		die("fallocate"); /* holes may be long: written, they would fill the memory */
 	}
 }
 
@@ -223,11 +216,13 @@ static void on_flushing(int fd)
 
 static void apply_torn(int fd, const struct change *change)
 {
-	bool page_kept = false;
+	/* A long hole in a hundred pieces. */
+	uint64_t unit = change->data || change->bytes < 100 * PAGE ? SECTOR : change->bytes / 100 / PAGE * PAGE;
 	uint64_t page = UINT64_MAX;
+	bool page_kept = false;
 
 	for (uint64_t from = 0; from < change->bytes;) {
-		uint64_t at = change->at + from, bytes = SECTOR - at % SECTOR;
+		uint64_t at = change->at + from, bytes = unit - at % unit;
 
 		if (bytes > change->bytes - from)
 			bytes = change->bytes - from;
