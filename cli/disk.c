@@ -15,6 +15,7 @@
 #include "cli/exit.h"
 #include "cli/options.h"
 #include "storage/images/lock.h"
+#include "storage/images/nbd.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -50,6 +51,10 @@ const char *disk_format(const struct disk_options *options, const char *path)
 	};
 	size_t bytes = strlen(path);
 
+	if (nbd_is_uri(path)) {
+		complain("%s: is a server's to make; only files can be written as a whole", path);
+		return NULL;
+	}
 	if (options->format)
 		return options->format;
 	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {

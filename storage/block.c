@@ -19,6 +19,7 @@
 #include "io/error.h"
 #include "storage/images/image.h"
 #include "storage/images/lock.h"
+#include "storage/images/nbd.h"
 #include "storage/images/parent.h"
 #include "storage/images/vhd.h"
 #include "storage/images/vhdx.h"
@@ -307,6 +308,10 @@ int block_open(const char *path, const struct block_open_options *options,
 	struct block_device *device;
 	int result;
 
+	if (nbd_is_uri(path) && options && options->parent)
+		return image_error(error, -LIS_FORMAT, path, "is not a differencing image: it has no parent");
+	if (nbd_is_uri(path))
+		return nbd_open(path, options, out_device, error);
 	if (options) {
 		file.read_only = options->read_only;
 		file.direct = options->direct;

@@ -113,6 +113,7 @@ struct block_open_options {
 	const char *format;     /* NULL: found out from the contents; raw where nothing else fits */
 	bool read_only;
 	bool direct;            /* O_DIRECT where the file system has it */
+	uint32_t timeout_ms;    /* over a network: how long the other side may be silent; 0: 15 s */
 	/*
 	 * A differencing image only: its parent, open already. NULL: it is looked for where the image says,
 	 * and opened read-only. From success on it belongs to the new device, which closes it, and nobody
@@ -127,7 +128,7 @@ struct block_open_options {
 
 /**
  * block_open() - Open an image with its lock (shared for read-only, exclusive for writing).
- * @path: file or host block device
+ * @path: file, host block device, or the URI of an NBD server's export (images/nbd.h)
  * @options: NULL for defaults
  * @out_device: set on success only
  * @error: BLOCK_ERROR_BYTES; on failure one line for the user that names the file and the reason
@@ -138,7 +139,8 @@ struct block_open_options {
  *
  * Context: may sleep; not on a loop that serves guests.
  * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_BUSY (somebody has it open for writing), -LIS_READONLY,
- * -LIS_FORMAT (damaged, not of the format, or over another parent), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO.
+ * -LIS_FORMAT (damaged, not of the format, or over another parent), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO,
+ * -LIS_GONE (no server).
  */
 int block_open(const char *path, const struct block_open_options *options,
 	       struct block_device **out_device, char *error) LIS_MUST_USE;

@@ -97,7 +97,7 @@ enum scsi_service_action_in {
 
 enum scsi_sense {
 	SCSI_SENSE_NONE = SCSI_SENSE(0x0, 0x00, 0x00),
-	SCSI_SENSE_NOT_READY = SCSI_SENSE(0x2, 0x04, 0x00),
+	SCSI_SENSE_BECOMING_READY = SCSI_SENSE(0x2, 0x04, 0x01), /* guests try again for a while */
 	SCSI_SENSE_MEDIUM_NOT_PRESENT = SCSI_SENSE(0x2, 0x3a, 0x00),
 	SCSI_SENSE_WRITE_ERROR = SCSI_SENSE(0x3, 0x0c, 0x00),
 	SCSI_SENSE_READ_ERROR = SCSI_SENSE(0x3, 0x11, 0x00),

@@ -40,7 +40,7 @@ void scsi_set_block_result(struct scsi_request *request, int result, uint64_t tr
 		scsi_set_sense(request, SCSI_SENSE_INTERNAL_FAILURE);
 		return;
 	case -LIS_GONE:
-		scsi_set_sense(request, SCSI_SENSE_NOT_READY);
+		scsi_set_sense(request, SCSI_SENSE_BECOMING_READY);
 		return;
 	case -LIS_CANCELED:
 		scsi_set_sense(request, SCSI_SENSE_ABORTED);

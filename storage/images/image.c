@@ -162,3 +162,26 @@ void image_fini(struct image *image)
 	close(image->fd);
 	free(image->device.path);
 }
+
+/* 64 bits that depend on every byte of @text. FNV-1a. */
+static uint64_t hash_text(const char *text, uint64_t seed)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ seed;
+
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+	return hash ^ hash >> 29;
+}
+
+void image_place_id(const char *path, struct guid *out_id)
+{
+	char *resolved = realpath(path, NULL);
+	uint64_t low = hash_text(resolved ? resolved : path, 0);
+	uint64_t high = hash_text(resolved ? resolved : path, UINT64_C(0x9e3779b97f4a7c15));
+
+	memcpy(out_id->bytes, &low, 8);
+	memcpy(out_id->bytes + 8, &high, 8);
+	out_id->bytes[7] = (uint8_t)(0x80 | (out_id->bytes[7] & 0x0f)); /* version 8: own making */
+	out_id->bytes[8] = (uint8_t)(0x80 | (out_id->bytes[8] & 0x3f)); /* RFC 9562 variant */
+	free(resolved);
+}

@@ -99,6 +99,12 @@ bool image_is_zero(const void *data, uint64_t bytes);
 int image_errno(int posix);
 
 /**
+ * image_place_id() - An identity for an image that carries none: its place has to do. The same path is the
+ * same disk to the guest, also after the file was restored from a backup.
+ */
+void image_place_id(const char *path, struct guid *out_id);
+
+/**
  * image_open() - Open, lock and parse the file that is at file->path.
  * @file: path, read_only, direct, parent and child are set
  * @format: as block_open_options.format

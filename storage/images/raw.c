@@ -200,33 +200,6 @@ static void file_geometry(struct raw *raw, const struct image_file *file)
 	}
 }
 
-/* 64 bits that depend on every byte of @text. FNV-1a. */
-static uint64_t hash_text(const char *text, uint64_t seed)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ seed;
-
-	for (; *text; text++)
-		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-	return hash ^ hash >> 29;
-}
-
-/*
- * A raw image carries no identity; its place has to do. The same path is the same disk to the guest,
- * also after the file was restored from a backup.
- */
-static void place_id(const char *path, struct guid *out_id)
-{
-	char *resolved = realpath(path, NULL);
-	uint64_t low = hash_text(resolved ? resolved : path, 0);
-	uint64_t high = hash_text(resolved ? resolved : path, UINT64_C(0x9e3779b97f4a7c15));
-
-	memcpy(out_id->bytes, &low, 8);
-	memcpy(out_id->bytes + 8, &high, 8);
-	out_id->bytes[7] = (uint8_t)(0x80 | (out_id->bytes[7] & 0x0f)); /* version 8: own making */
-	out_id->bytes[8] = (uint8_t)(0x80 | (out_id->bytes[8] & 0x3f)); /* RFC 9562 variant */
-	free(resolved);
-}
-
 int raw_open(const struct image_file *file, struct block_device **out_device, char *error)
 {
 	struct block_geometry *geometry;
@@ -246,7 +219,7 @@ int raw_open(const struct image_file *file, struct block_device **out_device, ch
 		file_geometry(raw, file);
 	geometry->size_bytes = file->size_bytes + geometry->logical_sector_bytes - 1;
 	geometry->size_bytes -= geometry->size_bytes % geometry->logical_sector_bytes;
-	place_id(file->path, &geometry->unique_id);
+	image_place_id(file->path, &geometry->unique_id);
 	if (!file->read_only && geometry->size_bytes != file->size_bytes) {
 		/* The last sector must be there whole to be written in part. */
 		if (ftruncate(file->fd, (off_t)geometry->size_bytes) < 0) {

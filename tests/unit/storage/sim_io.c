@@ -340,7 +340,16 @@ bool io_loop_turn(struct io_loop *loop, bool wait)
 	return true;
 }
 
-/* Sockets have no place here: what polls one is not tested on this loop. */
+/* Threads and sockets have no place here: what needs them is not tested on this loop. */
+int io_loop_start(struct io_loop *loop)
+{
+	return -LIS_UNSUPPORTED;
+}
+
+void io_loop_join(struct io_loop *loop)
+{
+}
+
 void io_fd_start(struct io_fd *fd, struct io_loop *loop, int descriptor)
 {
 	abort();
