@@ -90,6 +90,12 @@ int command_service(const struct command *command, int argc, char **argv)
 /* [policy] The guest has its time to stop using a card. */
 #define REMOVAL_TIMEOUT_MS (MANAGE_TIMEOUT_MS + 15000)
 
+/* It begins with the option's name, as all that this command says begins with its own. */
+static int complain_of_spec(const struct command *command, const char *error)
+{
+	return complain_usage(command, "%s", strncmp(error, "nic: ", 5) ? error : error + 5);
+}
+
 static int nic_add(const struct command *command, const char *name, int argc, char **argv)
 {
 	struct json_object *arguments, *result;
@@ -101,7 +107,7 @@ static int nic_add(const struct command *command, const char *name, int argc, ch
 		return complain_usage(command, "add: what --nic of `lis run` takes, and nothing else");
 	/* The VM takes it apart itself; what is wrong with it as such is better said here. */
 	if (options_parse_nic(argv[0], &nic, error))
-		return complain_usage(command, "%s", error);
+		return complain_of_spec(command, error);
 	free(nic.target);
 	arguments = json_object_new_object();
 	json_object_object_add(arguments, "nic", json_object_new_string(argv[0]));
@@ -138,7 +144,7 @@ static int nic_set(const struct command *command, const char *name, int argc, ch
 		strcat(strcat(change, i > 1 ? "," : ""), argv[i]);
 	}
 	if (options_parse_nic_change(change, &nic, error))
-		return complain_usage(command, "%s", error);
+		return complain_of_spec(command, error);
 	arguments = json_object_new_object();
 	json_object_object_add(arguments, "card", json_object_new_string(argv[0]));
 	json_object_object_add(arguments, "change", json_object_new_string(change));

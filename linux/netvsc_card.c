@@ -367,6 +367,7 @@ static struct netvsc_card *card_create(struct netvsc_nic *nic)
 		.mtu = nic->netdev->mtu,
 		.send_bytes_max = round_up(nic->send_sections * NETVSC_SEND_SECTION_BYTES,
 					   HV_PAGE_BYTES),
+		.again = nic->netdev->reg_state == NETREG_REGISTERED,
 		.coalesce = nic->netdev->features & NETIF_F_LRO,
 		.control_timeout_ns = NETVSC_CONTROL_SECONDS * NSEC_PER_SEC,
 	};

@@ -537,7 +537,7 @@ static uint32_t ready(struct netvsc *netvsc)
 {
 	netvsc->state = NETVSC_READY;
 	netvsc->channels[0]->accepting = true;
-	os_log(OS_LOG_INFO,
+	os_log(netvsc->config.again ? OS_LOG_DEBUG : OS_LOG_INFO,
 	       "netvsc: %s: protocol %x.%x, MTU %u, %u receive and %u send buffers of %u and %u bytes",
 	       netvsc->config.name, netvsc->version >> 16, netvsc->version & 0xffff, netvsc->mtu,
 	       netvsc->sub_count, netvsc->section_count, netvsc->sub_bytes, netvsc->section_bytes);

@@ -203,6 +203,7 @@ struct netvsc_config {
 	uint64_t control_pfn;        /* its number */
 	uint32_t version_max;        /* NVSP_VERSION_*; 0: the newest */
 	bool isolated;               /* take nothing older than 6.1 */
+	bool again;                  /* the card was there before: its line in the log is for debugging */
 	uint32_t mtu;                /* of IP packets; 0: NETVSC_MTU_DEFAULT */
 	uint32_t send_bytes_max;     /* of the send buffer; 0: NETVSC_SEND_BYTES_MAX */
 	bool coalesce;               /* have the host put TCP segments together where it can */

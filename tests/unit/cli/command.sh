@@ -70,7 +70,7 @@ expect 2 "^lis: nic: nic 'eth0': it begins with user" nic a add eth0
 expect 2 '^lis: nic: remove: which card' nic a remove
 expect 2 '^lis: nic: remove: which card' nic a remove nic0 nic1
 expect 2 '^lis: nic: set: a card, and what' nic a set nic0
-expect 2 "^lis: nic: nic: 'vlan=3': there are mac=, link=, speed= and mtu=" nic a set nic0 link=up vlan=3
+expect 2 "^lis: nic: 'vlan=3': there are mac=, link=, speed= and mtu=" nic a set nic0 link=up vlan=3
 expect 2 '^lis: shutdown: unknown option' shutdown a --frob
 expect 2 '^lis: shutdown: option .--timeout. needs a value' shutdown a --timeout
 expect 2 '^lis: shutdown: --timeout .0.' shutdown a --timeout 0
