@@ -28,6 +28,7 @@ enum scsi_status {
 	SCSI_CHECK_CONDITION = 0x02,
 	SCSI_BUSY = 0x08,
 	SCSI_RESERVATION_CONFLICT = 0x18,
+	SCSI_TASK_SET_FULL = 0x28,
 	SCSI_TASK_ABORTED = 0x40,
 };
 
@@ -98,6 +99,7 @@ enum scsi_service_action_in {
 enum scsi_sense {
 	SCSI_SENSE_NONE = SCSI_SENSE(0x0, 0x00, 0x00),
 	SCSI_SENSE_BECOMING_READY = SCSI_SENSE(0x2, 0x04, 0x01), /* guests try again for a while */
+	SCSI_SENSE_NOT_READY = SCSI_SENSE(0x2, 0x04, 0x00),      /* and nobody knows why */
 	SCSI_SENSE_MEDIUM_NOT_PRESENT = SCSI_SENSE(0x2, 0x3a, 0x00),
 	SCSI_SENSE_WRITE_ERROR = SCSI_SENSE(0x3, 0x0c, 0x00),
 	SCSI_SENSE_READ_ERROR = SCSI_SENSE(0x3, 0x11, 0x00),
@@ -143,11 +145,12 @@ struct scsi_request {
 	struct iovec *iov;           /* scratch of the unit while under way: may be cut short */
 	uint32_t iov_count;
 	uint64_t data_bytes;         /* sum over @iov */
+	uint32_t timeout_ms;         /* after which the guest gives up; 0: not said */
 	scsi_done *done;
 
 	/* Results, valid in done(). */
 	enum scsi_status status;
-	uint32_t sense_bytes;        /* 0 or SCSI_SENSE_BYTES */
+	uint32_t sense_bytes;        /* 0: none */
 	uint8_t sense[SCSI_SENSE_BYTES];
 	uint64_t transferred_bytes;  /* in either direction; 0 unless @status is SCSI_GOOD */
 
@@ -199,6 +202,8 @@ struct scsi_unit_ops {
 	void (*ended)(struct scsi_unit *unit, struct scsi_request *request);
 	/* Optional: what else a reset means. Any thread. */
 	void (*reset)(struct scsi_unit *unit);
+	/* REQUEST SENSE is the kind's own, once there is no condition to tell. */
+	bool has_own_sense;
 };
 
 /* Base of each kind's own struct. */

@@ -301,6 +301,8 @@ void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_
 
 	switch (request->cdb[0]) {
 	case SCSI_REQUEST_SENSE: /* what went wrong was told with the command that did */
+		if (unit->ops->has_own_sense && !atomic_load(&unit->attentions))
+			break;
 		scsi_request_sense(request, take_attention(unit));
 		scsi_finish(request);
 		return;
@@ -313,9 +315,9 @@ void scsi_unit_submit(struct scsi_unit *unit, struct io_loop *loop, struct scsi_
 		if (atomic_load_explicit(&unit->attentions, memory_order_relaxed) &&
 		    tell_attention(unit, request))
 			return;
-		unit->ops->execute(unit, request);
-		return;
+		break;
 	}
+	unit->ops->execute(unit, request);
 }
 
 bool scsi_aborted(struct scsi_request *request)

@@ -238,15 +238,16 @@ static uint32_t status_of_srb(uint8_t srb_status)
  * and ignores it on failure, sense goes where the CDB was.
  */
 static void answer_srb(struct storvsp_request *request, uint8_t srb_status, uint8_t scsi_status,
-		       const uint8_t *sense, uint32_t transferred_bytes)
+		       uint32_t transferred_bytes)
 {
+	const struct scsi_request *scsi = &request->scsi;
 	struct storvsc_scsi_request *srb = &request->packet.request;
 
 	memset(srb->sense, 0, sizeof(srb->sense));
 	srb->sense_bytes = 0;
-	if (sense) {
-		memcpy(srb->sense, sense, SCSI_SENSE_BYTES);
-		srb->sense_bytes = SCSI_SENSE_BYTES;
+	if (scsi_status == SCSI_CHECK_CONDITION && scsi->sense_bytes) {
+		memcpy(srb->sense, scsi->sense, scsi->sense_bytes);
+		srb->sense_bytes = (uint8_t)scsi->sense_bytes;
 		srb_status |= STORVSC_SRB_AUTOSENSE_VALID;
 	}
 	srb->srb_status = srb_status;
@@ -261,19 +262,17 @@ static void answer_scsi(struct storvsp_request *request)
 
 	switch (scsi->status) {
 	case SCSI_GOOD:
-		answer_srb(request, STORVSC_SRB_SUCCESS, SCSI_GOOD, NULL,
-			   (uint32_t)scsi->transferred_bytes);
+		answer_srb(request, STORVSC_SRB_SUCCESS, SCSI_GOOD, (uint32_t)scsi->transferred_bytes);
 		return;
 	case SCSI_BUSY:
-		answer_srb(request, STORVSC_SRB_BUSY, SCSI_BUSY, NULL, 0);
+	case SCSI_TASK_SET_FULL:
+		answer_srb(request, STORVSC_SRB_BUSY, (uint8_t)scsi->status, 0);
 		return;
 	case SCSI_TASK_ABORTED:
-		answer_srb(request, STORVSC_SRB_ABORTED, SCSI_TASK_ABORTED, NULL, 0);
+		answer_srb(request, STORVSC_SRB_ABORTED, SCSI_TASK_ABORTED, 0);
 		return;
-	case SCSI_CHECK_CONDITION:
-	case SCSI_RESERVATION_CONFLICT:
-		answer_srb(request, STORVSC_SRB_ERROR, (uint8_t)scsi->status,
-			   scsi->sense_bytes ? scsi->sense : NULL, 0);
+	default: /* also those that only devices of the host have */
+		answer_srb(request, STORVSC_SRB_ERROR, (uint8_t)scsi->status, 0);
 		return;
 	}
 }
@@ -314,7 +313,8 @@ static void execute_without_unit(struct storvsp_request *request)
 		answer_scsi(request);
 		return;
 	default:
-		answer_srb(request, STORVSC_SRB_INVALID_LUN, SCSI_CHECK_CONDITION, NULL, 0);
+		request->scsi.sense_bytes = 0;
+		answer_srb(request, STORVSC_SRB_INVALID_LUN, SCSI_CHECK_CONDITION, 0);
 		return;
 	}
 }
@@ -416,6 +416,12 @@ static uint32_t direction_of(uint8_t data_in)
 	}
 }
 
+/* From 5.1 on the guest says how long it will wait; zeroes stand for what a short packet lacks. */
+static uint32_t timeout_ms(const struct storvsc_scsi_request *srb)
+{
+	return srb->timeout_s <= UINT32_MAX / 1000 ? srb->timeout_s * 1000 : 0;
+}
+
 static void break_channel(struct storvsp_request *request, const char *why)
 {
 	struct storvsp_channel *ch = request->channel;
@@ -439,11 +445,12 @@ static void execute_srb(struct storvsp_request *request, const struct vmbus_pack
 		return;
 	}
 	if (err || srb->cdb_length > STORVSC_CDB_BYTES) {
-		answer_srb(request, STORVSC_SRB_INVALID_REQUEST, SCSI_GOOD, NULL, 0);
+		answer_srb(request, STORVSC_SRB_INVALID_REQUEST, SCSI_GOOD, 0);
 		return;
 	}
 	memcpy(scsi->cdb, srb->cdb, sizeof(scsi->cdb));
 	scsi->direction = direction_of(srb->data_in);
+	scsi->timeout_ms = timeout_ms(srb);
 	scsi->done = scsi_is_done;
 	if (scsi->cdb[0] != SCSI_REPORT_LUNS)
 		request->lun = storvsp_lun_get(ch->storvsp, (struct storvsp_address){

@@ -89,6 +89,7 @@ void start(struct scsi_fixture *f, const uint8_t *cdb, size_t cdb_bytes, uint32_
 	memset(request->cdb, 0, sizeof(request->cdb));
 	memcpy(request->cdb, cdb, cdb_bytes);
 	request->direction = direction;
+	request->timeout_ms = 0;
 	f->iov[0].iov_base = f->data;
 	f->iov[0].iov_len = data_bytes;
 	request->iov = f->iov;
