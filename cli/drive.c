@@ -32,7 +32,8 @@ static char *absolute_spec(const char *spec)
 {
 	char *folder = absolute("."), *whole = NULL, *to;
 
-	if (*spec == '/' || strstr(spec, "://") || !folder) {
+	/* An empty path, that of a CD drive without a medium, stays one. */
+	if (*spec == '/' || (*spec == ',' && spec[1] != ',') || strstr(spec, "://") || !folder) {
 		free(folder);
 		return strdup(spec);
 	}
@@ -93,6 +94,36 @@ static int drive_remove(const struct command *command, const char *name, int arg
 	return manage_call(name, "drive-remove", arguments, NO_TIMEOUT, NULL);
 }
 
+static int drive_insert(const struct command *command, const char *name, int argc, char **argv)
+{
+	struct json_object *arguments;
+	char *path;
+
+	if (argc != 2)
+		return complain_usage(command, "insert: which drive and which ISO image, and nothing else");
+	path = absolute(argv[1]);
+	if (!path)
+		return complain("out of memory");
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", argv[0]);
+	add_text(arguments, "path", path);
+	free(path);
+	return manage_call(name, "drive-insert", arguments, NO_TIMEOUT, NULL);
+}
+
+static int drive_eject(const struct command *command, const char *name, int argc, char **argv)
+{
+	bool force = argc == 2 && strcmp(argv[1], "--force") == 0;
+	struct json_object *arguments;
+
+	if (argc != 1 && !force)
+		return complain_usage(command, "eject: which drive, and --force or nothing else");
+	arguments = json_object_new_object();
+	add_text(arguments, "drive", argv[0]);
+	json_object_object_add(arguments, "force", json_object_new_boolean(force));
+	return manage_call(name, "drive-eject", arguments, NO_TIMEOUT, NULL);
+}
+
 static int drive_resize(const struct command *command, const char *name, int argc, char **argv)
 {
 	struct json_object *arguments;
@@ -149,6 +180,8 @@ int command_drive(const struct command *command, int argc, char **argv)
 	} actions[] = {
 		{ "add", drive_add },
 		{ "remove", drive_remove },
+		{ "insert", drive_insert },
+		{ "eject", drive_eject },
 		{ "resize", drive_resize },
 		{ "checkpoint", drive_checkpoint },
 	};
@@ -156,10 +189,10 @@ int command_drive(const struct command *command, int argc, char **argv)
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return show_help(command);
 	if (argc < 3)
-		return complain_usage(command, "a name, and add, remove, resize or checkpoint");
+		return complain_usage(command, "a name, and add, remove, insert, eject, resize or checkpoint");
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
 		if (strcmp(argv[2], actions[i].name) == 0)
 			return actions[i].run(command, argv[1], argc - 3, argv + 3);
 	}
-	return complain_usage(command, "'%s': there are add, remove, resize and checkpoint", argv[2]);
+	return complain_usage(command, "'%s': there are add, remove, insert, eject, resize and checkpoint", argv[2]);
 }

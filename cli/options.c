@@ -118,6 +118,42 @@ char *options_next_item(char **list)
 	return item;
 }
 
+static int parse_drive_type(const char *value, struct vm_drive *drive, char *error)
+{
+	static const char *const types[] = {
+		[VM_DRIVE_DISK] = "disk", [VM_DRIVE_CD] = "cd", [VM_DRIVE_PASSTHROUGH] = "passthrough",
+	};
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (strcmp(value, types[i]) == 0) {
+			drive->kind = (enum vm_drive_kind)i;
+			return 0;
+		}
+	}
+	return options_fail(error, "drive: type '%s': there are disk, cd and passthrough", value);
+}
+
+static bool is_iso(const char *path)
+{
+	size_t length = strlen(path);
+
+	return length > 4 && strcasecmp(path + length - 4, ".iso") == 0 && !strstr(path, "://");
+}
+
+/* What the parts of a drive mean together. */
+static int check_drive(const struct vm_drive *drive, const char *text, char *error)
+{
+	if (!*drive->path && drive->kind != VM_DRIVE_CD)
+		return options_fail(error, "drive '%s': it begins with the path of an image (an empty CD drive is "
+				    "',type=cd')", text);
+	if (drive->kind == VM_DRIVE_CD && drive->format && strcmp(drive->format, "raw") != 0)
+		return options_fail(error, "drive '%s': a CD is an ISO image, not %s", text, drive->format);
+	if (drive->kind == VM_DRIVE_PASSTHROUGH && (drive->format || drive->direct))
+		return options_fail(error, "drive '%s': a device that is passed through has no image: no %s", text,
+				    drive->format ? "format=" : "direct");
+	return 0;
+}
+
 static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 {
 	static const char *const formats[] = { "raw", "vhd", "vhdx" };
@@ -139,6 +175,8 @@ static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 	if (strcmp(item, "lun") == 0 && value)
 		return options_parse_number("drive: lun", value, 0, VM_LUNS_MAX - 1, &drive->lun,
 					    error);
+	if (strcmp(item, "type") == 0 && value)
+		return parse_drive_type(value, drive, error);
 	if (strcmp(item, "format") == 0 && value) {
 		for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
 			if (strcmp(value, formats[i]) == 0) {
@@ -148,7 +186,7 @@ static int parse_drive_item(char *item, struct vm_drive *drive, char *error)
 		}
 		return options_fail(error, "drive: format '%s': there are raw, vhd and vhdx", value);
 	}
-	return options_fail(error, "drive: '%s%s%s': there are format=, ro, direct, controller= and lun= "
+	return options_fail(error, "drive: '%s%s%s': there are type=, format=, ro, direct, controller= and lun= "
 		    "(a comma in a path is written ',,')", item, value ? "=" : "", value ? value : "");
 }
 
@@ -163,10 +201,7 @@ int options_parse_drive(const char *text, struct vm_drive *out_drive, char *erro
 		return -LIS_NOMEM;
 	}
 	item = options_next_item(&list);
-	if (!*item) {
-		err = options_fail(error, "drive '%s': it begins with the path of an image", text);
-		goto free_copy;
-	}
+	drive.kind = is_iso(item) ? VM_DRIVE_CD : VM_DRIVE_DISK;
 	drive.path = strdup(item);
 	if (!drive.path) {
 		options_fail(error, "out of memory");
@@ -175,6 +210,8 @@ int options_parse_drive(const char *text, struct vm_drive *out_drive, char *erro
 	}
 	while (!err && (item = options_next_item(&list)))
 		err = parse_drive_item(item, &drive, error);
+	err = err ? err : check_drive(&drive, text, error);
+	drive.read_only |= drive.kind == VM_DRIVE_CD;
 	if (err)
 		free(drive.path);
 	else

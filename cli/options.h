@@ -28,7 +28,8 @@ int options_parse_number(const char *what, const char *text, uint32_t min, uint3
 int options_parse_version(const char *text, uint32_t *out_version, char *error) LIS_MUST_USE;
 
 /**
- * options_parse_drive() - "PATH[,format=raw|vhd|vhdx][,ro][,direct][,controller=N][,lun=N]"; ",," is a comma.
+ * options_parse_drive() - "PATH[,type=disk|cd|passthrough][,format=raw|vhd|vhdx][,ro][,direct][,controller=N]
+ * [,lun=N]"; ",," is a comma. A path that ends in ".iso" is a CD where no type is given.
  * @text: as written
  * @out_drive: filled on success only; path is allocated; lun is VM_LUN_ANY where none was given
  * @error: OPTIONS_ERROR_BYTES

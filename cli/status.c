@@ -116,10 +116,10 @@ static void print_drive(struct json_object *drive)
 	snprintf(place, sizeof(place), "%s %" PRIu64 ":%" PRIu64, json_text(drive, "name", "?"),
 		 json_number(drive, "controller"), json_number(drive, "lun"));
 	printf("%-14s %-10s %10s %10" PRIu64 " %10s %10" PRIu64 " %10s  %s%s", place,
-	       json_text(drive, "format", "?"), size_text(json_number(drive, "size_bytes"), size),
+	       json_text(drive, "format", json_text(drive, "type", "?")), size_text(json_number(drive, "size_bytes"), size),
 	       json_number(drive, "reads"), size_text(json_number(drive, "read_bytes"), in),
 	       json_number(drive, "writes"), size_text(json_number(drive, "written_bytes"), out),
-	       json_text(drive, "path", "?"), json_flag(drive, "read_only") ? " (read-only)" : "");
+	       json_text(drive, "path", "(empty)"), json_flag(drive, "read_only") ? " (read-only)" : "");
 	if (json_number(drive, "errors"))
 		printf(" (%" PRIu64 " errors)", json_number(drive, "errors"));
 	printf("\n");

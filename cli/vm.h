@@ -25,8 +25,15 @@
 
 struct vm;
 
+enum vm_drive_kind {
+	VM_DRIVE_DISK,
+	VM_DRIVE_CD,
+	VM_DRIVE_PASSTHROUGH, /* a SCSI device of the host */
+};
+
 struct vm_drive {
-	char *path;
+	char *path; /* empty: a CD drive without a medium */
+	enum vm_drive_kind kind;
 	const char *format; /* "raw", "vhd", "vhdx", NULL: found out */
 	bool read_only;
 	bool direct;

@@ -246,6 +246,16 @@ static int parse_size(const struct block_geometry *geometry, const char *text, u
 	return err;
 }
 
+/* CD drives and devices of the host have no image that could change. Else the request is answered. */
+static bool is_disk(const struct vm_unit *unit, struct control_request *request)
+{
+	if (unit->drive.kind == VM_DRIVE_DISK)
+		return true;
+	control_reply_error(request, -LIS_UNSUPPORTED, "%s is %s, and no disk with an image", unit->name,
+			    unit->drive.kind == VM_DRIVE_CD ? "a CD drive" : "a device of this host");
+	return false;
+}
+
 void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool shrink,
 			 struct control_request *request)
 {
@@ -255,7 +265,7 @@ void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool
 	uint64_t size_bytes;
 	int err;
 
-	if (!unit)
+	if (!unit || !is_disk(unit, request))
 		return;
 	err = parse_size(&live_behind(unit->live)->geometry, size, &size_bytes, error);
 	if (err) {
@@ -419,8 +429,11 @@ static void checkpoint_flushed(struct vm_change *change)
 /* Can it have a child at all? Else the request is answered. */
 static bool may_have_child(const struct vm_unit *unit, struct control_request *request)
 {
-	const struct block_device *image = live_behind(unit->live);
+	const struct block_device *image;
 
+	if (!is_disk(unit, request))
+		return false;
+	image = live_behind(unit->live);
 	if (image->geometry.read_only) {
 		control_reply_error(request, -LIS_READONLY, "%s is read-only: there is nothing to keep",
 				    unit->name);
@@ -441,7 +454,8 @@ static bool add_all(struct vm_change *change)
 	for (size_t i = 0; i < VM_DRIVES_MAX; i++) {
 		struct vm_unit *unit = &change->vm->units[i];
 
-		if (unit->state != VM_UNIT_ON || live_behind(unit->live)->geometry.read_only)
+		if (unit->state != VM_UNIT_ON ||
+		    (unit->live ? live_behind(unit->live)->geometry.read_only : unit->drive.read_only))
 			continue;
 		if (!cli_vm_drive_find(change->vm, unit->name, change->request) ||
 		    !may_have_child(unit, change->request))

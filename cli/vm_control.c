@@ -138,6 +138,22 @@ static void do_drive_add(struct vm *vm, struct control_request *request,
 	free(drive.path);
 }
 
+static void do_drive_insert(struct vm *vm, struct control_request *request,
+			    struct json_object *arguments)
+{
+	cli_vm_drive_insert(vm, string_argument(arguments, "drive", ""), string_argument(arguments, "path", ""),
+			    request);
+}
+
+static void do_drive_eject(struct vm *vm, struct control_request *request,
+			   struct json_object *arguments)
+{
+	struct json_object *force = NULL;
+
+	json_object_object_get_ex(arguments, "force", &force);
+	cli_vm_drive_eject(vm, string_argument(arguments, "drive", ""), json_object_get_boolean(force), request);
+}
+
 static void do_drive_remove(struct vm *vm, struct control_request *request,
 			    struct json_object *arguments)
 {
@@ -362,6 +378,8 @@ static const struct {
 	{ "sync", do_sync },
 	{ "drive-add", do_drive_add },
 	{ "drive-remove", do_drive_remove },
+	{ "drive-insert", do_drive_insert },
+	{ "drive-eject", do_drive_eject },
 	{ "drive-resize", do_drive_resize },
 	{ "drive-checkpoint", do_drive_checkpoint },
 	{ "nic-add", do_nic_add },

@@ -12,7 +12,9 @@
 
 #include "cli/vm_private.h"
 #include "io/error.h"
+#include "storage/scsi_cd.h"
 #include "storage/scsi_disk.h"
+#include "storage/scsi_passthrough.h"
 
 /* ---- images ---- */
 
@@ -34,6 +36,35 @@ static const struct vm_unit *unit_with_file(const struct vm *vm, const char *pat
 	return NULL;
 }
 
+static int open_device(struct vm_unit *unit)
+{
+	char why[SCSI_PASSTHROUGH_ERROR_BYTES];
+	int err = scsi_passthrough_open(unit->drive.path, unit->drive.read_only, &unit->scsi, why);
+
+	if (err)
+		snprintf(unit->error, sizeof(unit->error), "%s", why);
+	return err;
+}
+
+/* Where a guest's persistent reservations are kept: beside files that may be written. May sleep. */
+static int open_reservations(struct vm_unit *unit)
+{
+	char why[SCSI_RESERVATIONS_ERROR_BYTES], *path = NULL;
+	struct stat stat_of_image;
+	bool beside = !unit->image->geometry.read_only && stat(unit->drive.path, &stat_of_image) == 0 &&
+		      S_ISREG(stat_of_image.st_mode);
+	int err = -LIS_NOMEM;
+
+	if (beside && asprintf(&path, "%s" SCSI_RESERVATIONS_SUFFIX, unit->drive.path) < 0)
+		snprintf(why, sizeof(why), "%s: out of memory", unit->drive.path);
+	else
+		err = scsi_reservations_create(path, &unit->reservations, why);
+	free(path);
+	if (err)
+		snprintf(unit->error, sizeof(unit->error), "%s", why);
+	return err;
+}
+
 /* May sleep. */
 static int open_image(struct vm_unit *unit)
 {
@@ -43,20 +74,36 @@ static int open_image(struct vm_unit *unit)
 		.direct = unit->drive.direct,
 	};
 	char why[BLOCK_ERROR_BYTES];
-	int err = block_open(unit->drive.path, &options, &unit->image, why);
+	int err;
 
-	if (err)
+	if (unit->drive.kind == VM_DRIVE_PASSTHROUGH)
+		return open_device(unit);
+	if (unit->drive.kind == VM_DRIVE_CD) {
+		options.format = "raw";
+		options.read_only = true;
+		if (!*unit->drive.path)
+			return 0;
+	}
+	err = block_open(unit->drive.path, &options, &unit->image, why);
+	if (err) {
 		snprintf(unit->error, sizeof(unit->error), "%s", why);
-	return err;
+		return err;
+	}
+	return unit->drive.kind == VM_DRIVE_DISK ? open_reservations(unit) : 0;
 }
 
 /* With nothing under way. May sleep. */
 static int close_image(struct vm_unit *unit, char *error)
 {
-	int err = block_close(unit->live ? live_device(unit->live) : unit->image);
+	int err;
 
+	scsi_unit_destroy(unit->scsi); /* first: it uses all the rest */
+	unit->scsi = NULL;
+	err = block_close(unit->live ? live_device(unit->live) : unit->image);
 	unit->live = NULL;
 	unit->image = NULL;
+	scsi_reservations_destroy(unit->reservations);
+	unit->reservations = NULL;
 	if (err)
 		snprintf(error, VM_ERROR_BYTES, "%s: closing failed: %s", unit->drive.path,
 			 lis_error_text(err));
@@ -70,22 +117,48 @@ static struct storvsp_address place_of(const struct vm_unit *unit)
 	return (struct storvsp_address){ .lun = (uint8_t)unit->drive.lun };
 }
 
-static int unit_attach(struct vm_unit *unit)
+static int make_disk(struct vm_unit *unit)
 {
 	struct vm *vm = unit->vm;
 	struct scsi_disk_config config = {
 		.workers = vm->workers,
 		.transfer_bytes_max = STORVSP_TRANSFER_BYTES_MAX,
+		.reservations = unit->reservations,
 	};
 	int err = live_create(unit->image, vm->io_loops, vm->io_loop_count, vm->loop, &unit->live);
 
-	if (!err) {
-		config.device = live_device(unit->live);
-		err = scsi_disk_create(&config, &unit->scsi);
-	}
+	if (err)
+		return err;
+	config.device = live_device(unit->live);
+	return scsi_disk_create(&config, &unit->scsi);
+}
+
+static void medium_has_left(struct io_call *call);
+
+static int make_cd(struct vm_unit *unit)
+{
+	const struct scsi_cd_config config = {
+		.device = unit->image, .loop = unit->vm->loop, .ejected = &unit->ejected,
+	};
+
+	unit->ejected.fn = medium_has_left;
+	return scsi_cd_create(&config, &unit->scsi);
+}
+
+static int unit_attach(struct vm_unit *unit)
+{
+	struct vm *vm = unit->vm;
+	int err = 0;
+
+	if (unit->drive.kind == VM_DRIVE_DISK)
+		err = make_disk(unit);
+	else if (unit->drive.kind == VM_DRIVE_CD)
+		err = make_cd(unit);
 	err = err ? err : storvsp_lun_add(vm->controllers[unit->drive.controller], place_of(unit), unit->scsi);
 	if (err)
-		snprintf(unit->error, sizeof(unit->error), "%s: %s", unit->drive.path, lis_error_text(err));
+		snprintf(unit->error, sizeof(unit->error), "%s: %s", unit->drive.path,
+			 unit->drive.kind == VM_DRIVE_CD && err == -LIS_INVALID ? "is no ISO image"
+										: lis_error_text(err));
 	else
 		unit->state = VM_UNIT_ON;
 	return err;
@@ -104,8 +177,6 @@ static int unit_init(struct vm_unit *unit, const struct vm_drive *drive)
 /* With its image closed. */
 static void unit_free(struct vm_unit *unit)
 {
-	scsi_unit_destroy(unit->scsi);
-	unit->scsi = NULL;
 	free(unit->drive.path);
 	unit->drive.path = NULL;
 	unit->state = VM_UNIT_FREE;
@@ -178,8 +249,6 @@ void cli_vm_drives_close(struct vm *vm)
 	for (size_t i = 0; i < VM_DRIVES_MAX; i++) {
 		struct vm_unit *unit = &vm->units[i];
 
-		scsi_unit_destroy(unit->scsi);
-		unit->scsi = NULL;
 		if (close_image(unit, unit->error))
 			os_log(OS_LOG_ERROR, "%s", unit->error);
 		unit_free(unit);
@@ -364,8 +433,6 @@ static void unit_unused(struct io_call *call)
 {
 	struct vm_unit *unit = (struct vm_unit *)((char *)call - offsetof(struct vm_unit, removed));
 
-	scsi_unit_destroy(unit->scsi);
-	unit->scsi = NULL;
 	unit->work = (struct io_work){ .run = remove_run, .done = remove_done };
 	io_work_start(unit->vm->workers, unit->vm->loop, &unit->work);
 }
@@ -386,4 +453,114 @@ void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request
 	unit->state = VM_UNIT_LEAVING;
 	unit->request = request;
 	vm->leaving++;
+}
+
+/* ---- media ---- */
+
+/* The guest or the host took the medium out, and nothing uses it any more. */
+static void medium_has_left(struct io_call *call)
+{
+	struct vm_unit *unit = (struct vm_unit *)((char *)call - offsetof(struct vm_unit, ejected));
+	struct block_device *medium = unit->scsi ? scsi_cd_take(unit->scsi) : NULL;
+
+	if (!medium)
+		return;
+	(void)block_close(medium); /* read-only: nothing can be lost */
+	unit->image = NULL;
+	os_log(OS_LOG_INFO, "%s: %s is ejected", unit->name, unit->drive.path);
+	*unit->drive.path = 0;
+	if (!unit->request)
+		return;
+	unit->vm->leaving--;
+	unit->result = 0;
+	answer(unit, NULL);
+}
+
+/* A CD drive that is there and not busy; else the request is answered. */
+static struct vm_unit *find_cd(struct vm *vm, const char *name, struct control_request *request)
+{
+	struct vm_unit *unit = cli_vm_drive_find(vm, name, request);
+
+	if (!unit)
+		return NULL;
+	if (unit->drive.kind != VM_DRIVE_CD)
+		control_reply_error(request, -LIS_INVALID, "%s is no CD drive", name);
+	else if (unit->request)
+		control_reply_error(request, -LIS_BUSY, "%s: its medium is just leaving", name);
+	else
+		return unit;
+	return NULL;
+}
+
+static void insert_run(struct io_work *work)
+{
+	struct vm_unit *unit = (struct vm_unit *)((char *)work - offsetof(struct vm_unit, work));
+
+	unit->result = open_image(unit);
+}
+
+static void insert_done(struct io_work *work)
+{
+	struct vm_unit *unit = (struct vm_unit *)((char *)work - offsetof(struct vm_unit, work));
+
+	unit->vm->leaving--;
+	unit->state = VM_UNIT_ON;
+	if (!unit->result) {
+		unit->result = scsi_cd_insert(unit->scsi, unit->image);
+		if (unit->result)
+			snprintf(unit->error, sizeof(unit->error), "%s: %s", unit->drive.path,
+				 unit->result == -LIS_INVALID ? "is no ISO image" : lis_error_text(unit->result));
+	}
+	if (unit->result) {
+		(void)block_close(unit->image);
+		unit->image = NULL;
+		*unit->drive.path = 0;
+	}
+	answer(unit, NULL);
+}
+
+void cli_vm_drive_insert(struct vm *vm, const char *name, const char *path, struct control_request *request)
+{
+	struct vm_unit *unit = find_cd(vm, name, request);
+	char *copy;
+
+	if (!unit)
+		return;
+	if (unit->image) {
+		control_reply_error(request, -LIS_BUSY, "%s has %s in it", name, unit->drive.path);
+		return;
+	}
+	copy = *path ? strdup(path) : NULL;
+	if (!copy) {
+		control_reply_error(request, *path ? -LIS_NOMEM : -LIS_INVALID, "no path");
+		return;
+	}
+	free(unit->drive.path);
+	unit->drive.path = copy;
+	unit->request = request;
+	unit->state = VM_UNIT_OPENING;
+	unit->work = (struct io_work){ .run = insert_run, .done = insert_done };
+	vm->leaving++;
+	io_work_start(vm->workers, vm->loop, &unit->work);
+}
+
+void cli_vm_drive_eject(struct vm *vm, const char *name, bool force, struct control_request *request)
+{
+	struct vm_unit *unit = find_cd(vm, name, request);
+
+	if (!unit)
+		return;
+	switch (scsi_cd_eject(unit->scsi, force)) {
+	case 0:
+		unit->request = request; /* answered by medium_has_left() */
+		vm->leaving++;
+		return;
+	case -LIS_BUSY:
+		control_reply_error(request, -LIS_BUSY, "%s: the guest holds its medium (mounted?), and was asked to "
+				    "eject it; --force takes it away", name);
+		return;
+	default:
+		control_reply_error(request, -LIS_NOTFOUND, "%s is empty", name);
+		return;
+	}
 }

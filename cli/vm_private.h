@@ -61,6 +61,8 @@ struct vm_unit {
 	struct live *live;          /* in front of it, from VM_UNIT_ON on */
 	struct scsi_unit *scsi;
 	const char *doing;          /* VM_UNIT_ON: what is done to it, as "resized"; NULL: nothing */
+	struct scsi_reservations *reservations; /* of a disk */
+	struct io_call ejected;     /* of a CD drive: its medium has left */
 	/* VM_UNIT_OPENING, VM_UNIT_LEAVING: */
 	struct io_work work;
 	struct io_call removed;
@@ -179,6 +181,15 @@ void cli_vm_drive_add(struct vm *vm, const struct vm_drive *drive, struct contro
  * that were under way are done and the image is closed.
  */
 void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request *request);
+
+/** cli_vm_drive_insert() - Put an ISO image into an empty CD drive. */
+void cli_vm_drive_insert(struct vm *vm, const char *name, const char *path, struct control_request *request);
+
+/**
+ * cli_vm_drive_eject() - Take it out again; answered when it has left. A guest that holds it is asked to
+ * let go, and the request refused, unless it is by @force.
+ */
+void cli_vm_drive_eject(struct vm *vm, const char *name, bool force, struct control_request *request);
 
 /** cli_vm_drive_find() - One that is there and not busy; NULL: @request is answered. */
 struct vm_unit *cli_vm_drive_find(struct vm *vm, const char *name, struct control_request *request);

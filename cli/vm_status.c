@@ -105,17 +105,22 @@ static struct json_object *vmbus_json(struct vm *vm)
 
 static struct json_object *drive_json(const struct vm_unit *unit)
 {
-	const struct block_device *image = live_behind(unit->live);
+	static const char *const types[] = {
+		[VM_DRIVE_DISK] = "disk", [VM_DRIVE_CD] = "cd", [VM_DRIVE_PASSTHROUGH] = "passthrough",
+	};
+	const struct block_device *image = unit->live ? live_behind(unit->live) : unit->image;
 	const struct scsi_counters *counters = scsi_unit_counters(unit->scsi);
 	struct json_object *json = json_object_new_object();
 
 	add_text(json, "name", unit->name);
-	add_text(json, "path", unit->drive.path);
-	add_text(json, "format", image->driver->name);
+	add_text(json, "type", types[unit->drive.kind]);
+	add_text(json, "path", *unit->drive.path ? unit->drive.path : NULL);
+	add_text(json, "format", image ? image->driver->name : NULL);
 	add_number(json, "controller", unit->drive.controller);
 	add_number(json, "lun", unit->drive.lun);
-	add_number(json, "size_bytes", image->geometry.size_bytes);
-	add_bool(json, "read_only", image->geometry.read_only);
+	json_object_object_add(json, "size_bytes",
+			       image ? json_object_new_uint64(image->geometry.size_bytes) : NULL);
+	add_bool(json, "read_only", image ? image->geometry.read_only : unit->drive.read_only);
 	add_number(json, "reads", counters->reads);
 	add_number(json, "read_bytes", counters->read_bytes);
 	add_number(json, "writes", counters->writes);

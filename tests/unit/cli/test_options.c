@@ -117,6 +117,38 @@ static void a_comma_in_a_path_is_doubled(void **state)
 	free(drive.path);
 }
 
+static void drives_are_disks_cds_or_devices(void **state)
+{
+	static const struct {
+		const char *text, *path;
+		enum vm_drive_kind kind;
+		bool read_only;
+	} good[] = {
+		{ "a.vhdx", "a.vhdx", VM_DRIVE_DISK, false },
+		{ "debian.ISO", "debian.ISO", VM_DRIVE_CD, true },
+		{ "a.iso,type=disk", "a.iso", VM_DRIVE_DISK, false },
+		{ "a.img,type=cd,format=raw", "a.img", VM_DRIVE_CD, true },
+		{ ",type=cd", "", VM_DRIVE_CD, true },
+		{ "/dev/sg0,type=passthrough,lun=3", "/dev/sg0", VM_DRIVE_PASSTHROUGH, false },
+		{ "/dev/sr0,type=passthrough,ro", "/dev/sr0", VM_DRIVE_PASSTHROUGH, true },
+		{ ".iso", ".iso", VM_DRIVE_DISK, false },
+	};
+	static const char *const bad[] = { ",type=passthrough", ",type=disk", "a,type=", "a,type=tape", "a,type",
+					   "a.iso,format=vhd", "/dev/sg0,type=passthrough,direct",
+					   "/dev/sg0,type=passthrough,format=raw" };
+	struct vm_drive drive = { .path = NULL };
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(options_parse_drive(good[i].text, &drive, error), 0);
+		assert_string_equal(drive.path, good[i].path);
+		assert_int_equal(drive.kind, good[i].kind);
+		assert_int_equal(drive.read_only, good[i].read_only);
+		free(drive.path);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(options_parse_drive(bad[i], &drive, error), -LIS_INVALID);
+}
+
 static void a_wrong_drive_is_refused_with_what_there_is(void **state)
 {
 	static const char *const bad[] = { "", ",ro", "a,", "a,rw", "a,ro=1", "a,direct=0", "a,format",
@@ -495,6 +527,7 @@ int main(void)
 		cmocka_unit_test(every_vmbus_version_has_its_name),
 		cmocka_unit_test(a_drive_is_a_path_and_options),
 		cmocka_unit_test(a_comma_in_a_path_is_doubled),
+		cmocka_unit_test(drives_are_disks_cds_or_devices),
 		cmocka_unit_test(a_wrong_drive_is_refused_with_what_there_is),
 		cmocka_unit_test(a_card_is_a_connection_and_options),
 		cmocka_unit_test(a_card_may_be_as_it_could_be_changed_to),
