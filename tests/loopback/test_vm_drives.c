@@ -370,7 +370,7 @@ static void what_cannot_be_is_refused_in_words(void **state)
 	struct rig *rig = *state;
 
 	refuses(rig, "drive-add", "", -LIS_INVALID, "it begins with the path");
-	refuses(rig, "drive-add", "/x,lum=1", -LIS_INVALID, "there are format=");
+	refuses(rig, "drive-add", "/x,lum=1", -LIS_INVALID, "there are type=, format=");
 	refuses_file(rig, "none.raw", "", -LIS_NOTFOUND, "none.raw: cannot be opened: No such file");
 	refuses_file(rig, "a.raw", ",format=vhdx", -LIS_FORMAT, "a.raw: ");
 	refuses_file(rig, "first.raw", "", -LIS_BUSY, "first.raw: is the image of drive0");
@@ -382,6 +382,42 @@ static void what_cannot_be_is_refused_in_words(void **state)
 	/* What failed left nothing behind. */
 	assert_int_equal(add(rig, "a.raw", ""), 1);
 	assert_int_equal(rig->base.vm->units[1].drive.lun, 1);
+}
+
+/* A medium goes in and out, by the host's wish. */
+static void media_come_and_go(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_unit *unit = &rig->base.vm->units[1];
+	struct vm_rig_call call;
+	char path[128];
+
+	path_of(rig, "a.raw", path);
+	assert_int_equal(add(rig, "a.raw", ",type=cd"), 1);
+	assert_int_equal(guest_counts(rig), 2);
+	vm_rig_begin(&rig->base, &call, "drive-insert", "drive", "drive1", "path", path);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), -LIS_BUSY);
+	assert_non_null(strstr(call.error, "a.raw in it"));
+	refuses(rig, "drive-eject", "drive0", -LIS_INVALID, "drive0 is no CD drive");
+	vm_rig_begin(&rig->base, &call, "drive-eject", "drive", "drive1", NULL, NULL);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
+	json_object_put(call.result);
+	assert_null(unit->image);
+	refuses(rig, "drive-eject", "drive1", -LIS_NOTFOUND, "drive1 is empty");
+	vm_rig_begin(&rig->base, &call, "drive-insert", "drive", "drive1", "path", "/nowhere.iso");
+	assert_int_equal(vm_rig_finish(&rig->base, &call), -LIS_NOTFOUND);
+	assert_non_null(strstr(call.error, "/nowhere.iso"));
+	for (int i = 0; i < 3; i++) {
+		vm_rig_begin(&rig->base, &call, "drive-insert", "drive", "drive1", "path", path);
+		assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
+		json_object_put(call.result);
+		assert_non_null(unit->image);
+		vm_rig_begin(&rig->base, &call, "drive-eject", "drive", "drive1", NULL, NULL);
+		assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
+		json_object_put(call.result);
+	}
+	remove_drive(rig, "drive1");
+	assert_int_equal(guest_counts(rig), 1);
 }
 
 static void a_controller_is_full_with_64(void **state)
@@ -487,6 +523,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_drive_keeps_its_number_and_its_place),
 		TEST(what_cannot_be_is_refused_in_words),
+		TEST(media_come_and_go),
 		TEST(a_controller_is_full_with_64),
 		TEST(drives_come_and_go_under_load),
 		TEST(a_drive_on_its_way_is_busy),
