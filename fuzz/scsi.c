@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Any CDB with any data on a SCSI disk, one at a time, on a block device that fails or answers late
+ * Any CDB with any data on a SCSI disk of two guests, on a CD drive, or on a device of the host, one at a time, on a block device that fails or answers late
  * where the input says so, while the guest changes the data under way. Each command ends once, with
  * sound status and sense; nothing reaches beyond the disk or the data; and a model that reads the
  * CDB for itself says what the disk must hold after it, and what reading it must have brought.
  */
+#include <errno.h>
+#include <scsi/sg.h>
+
 #include "fuzz/fuzz.h"
+#include "storage/scsi_cd.h"
 #include "storage/scsi_disk.h"
+#include "storage/scsi_passthrough.h"
 
 #define SMALL_BYTES 65536u /* a small disk, that has contents */
 #define HUGE_BYTES (UINT64_C(1) << 43)
@@ -16,7 +21,9 @@
 
 static struct block_device device;
 static uint8_t pattern[SMALL_BYTES], disk[SMALL_BYTES], model[SMALL_BYTES];
-static struct scsi_unit *scsi;
+static struct scsi_unit *scsi, *second; /* the second is another guest's way to the same disk */
+static struct scsi_reservations *reservations;
+static enum { DISK, CD, PASSTHROUGH } kind;
 static uint32_t sector_bytes;
 static bool huge;
 
@@ -101,16 +108,105 @@ static int map(struct block_device *which, uint64_t offset_bytes, struct block_e
 	return 0;
 }
 
+static void medium_left(struct io_call *call)
+{
+	/* Taken when the command has ended. */
+}
+
+/* A device of the host: what reaches it is sound, and it answers as the command's address says. */
+static int sg_io(void *owner, struct sg_io_hdr *io)
+{
+	static const uint8_t lengths[] = { 6, 10, 10, 0, 16, 12, 0, 0 };
+	const uint8_t *cdb = io->cmdp;
+	const struct iovec *pieces = io->iovec_count ? io->dxferp : &(struct iovec){ io->dxferp, io->dxfer_len };
+	uint32_t count = io->iovec_count ? io->iovec_count : 1;
+	uint64_t total = 0;
+
+	FUZZ_CHECK(io->cmd_len == lengths[cdb[0] >> 5] && io->cmd_len);
+	FUZZ_CHECK(cdb[0] != 0x3b && cdb[0] != 0x83 && cdb[0] != 0x84 && cdb[0] < 0xc0);
+	FUZZ_CHECK(cdb[0] != 0x85 && cdb[0] != 0xa1 && cdb[0] != 0xa4 && cdb[0] != 0xb5);
+	FUZZ_CHECK(!device.geometry.read_only ||
+		   !memchr("\x04\x0a\x15\x2a\x2e\x41\x42\x55\x5f\x8a\x8e\x93\xaa\xae", cdb[0], 14));
+	for (uint32_t i = 0; i < count; i++) {
+		total += pieces[i].iov_len;
+		if (io->dxfer_direction != SG_DXFER_TO_DEV && pieces[i].iov_len)
+			memset(pieces[i].iov_base, cdb[2], pieces[i].iov_len);
+	}
+	FUZZ_CHECK(total == io->dxfer_len);
+	io->status = cdb[3] & 1 ? 2 : 0;
+	io->host_status = cdb[3] & 2 ? cdb[3] >> 4 : 0;
+	io->sb_len_wr = cdb[3] & 4 ? io->mx_sb_len : 0;
+	memset(io->sbp, 0x72, io->sb_len_wr);
+	io->resid = (int8_t)cdb[4] * 16;
+	return cdb[3] & 8 ? -(int)cdb[5] : 0;
+}
+
+static void close_device(void *owner)
+{
+}
+
+static void make_units(uint8_t how)
+{
+	static struct io_call left = { .fn = medium_left };
+	struct scsi_disk_config disk_config = { .device = &device, .write_through = how & 16 };
+	const struct scsi_cd_config cd_config = { .device = &device, .ejected = &left };
+	const struct scsi_passthrough_config passthrough_config = {
+		.read_only = how & 4, .block_bytes = 512, .transfer_bytes_max = 65536, .sg_io = sg_io,
+		.close = close_device,
+	};
+	char error[SCSI_RESERVATIONS_ERROR_BYTES];
+
+	second = NULL;
+	switch (kind) {
+	case DISK:
+		FUZZ_CHECK(!scsi_reservations_create(NULL, &reservations, error));
+		disk_config.reservations = reservations;
+		FUZZ_CHECK(!scsi_disk_create(&disk_config, &scsi));
+		disk_config.initiator = 2;
+		FUZZ_CHECK(!scsi_disk_create(&disk_config, &second));
+		break;
+	case CD:
+		FUZZ_CHECK(!scsi_cd_create(&cd_config, &scsi));
+		break;
+	default:
+		FUZZ_CHECK(!scsi_passthrough_create(&passthrough_config, &scsi));
+		break;
+	}
+}
+
+static void drop_units(void)
+{
+	scsi_unit_destroy(scsi);
+	scsi_unit_destroy(second);
+	scsi_reservations_destroy(reservations);
+	reservations = NULL;
+}
+
+/* What happens beside the guest, before a command. */
+static void host_event(uint8_t what)
+{
+	struct scsi_unit *unit = scsi;
+
+	if (what & 1)
+		scsi_unit_reset(scsi);
+	if (what & 2 && second) {
+		scsi = second;
+		second = unit;
+	}
+	if (what & 4 && kind == CD && scsi_cd_eject(scsi, what & 8) == -LIS_NOTFOUND)
+		FUZZ_CHECK(!scsi_cd_insert(scsi, &device));
+}
+
 static void begin(uint8_t how)
 {
 	static const struct block_driver driver = { .name = "fuzz", .map = map };
-	struct scsi_disk_config config = { .device = &device, .write_through = how & 16 };
 
-	sector_bytes = how & 1 ? 4096 : 512;
+	kind = how & 128 ? PASSTHROUGH : how & 64 ? CD : DISK;
+	sector_bytes = kind == CD ? 2048 : how & 1 ? 4096 : 512;
 	huge = how & 2;
 	device.geometry = (struct block_geometry){
-		.size_bytes = huge ? HUGE_BYTES + sector_bytes : SMALL_BYTES,
-		.logical_sector_bytes = sector_bytes, .physical_sector_bytes = 4096,
+		.size_bytes = !huge ? SMALL_BYTES : kind == CD ? HUGE_BYTES / 2 : HUGE_BYTES + sector_bytes,
+		.logical_sector_bytes = kind == CD ? 512 : sector_bytes, .physical_sector_bytes = 4096,
 		.buffer_align_bytes = 1, .discard_granularity_bytes = how & 8 ? 0 : 4096,
 		.discard_zeroes = true, .read_only = how & 4,
 	};
@@ -118,7 +214,7 @@ static void begin(uint8_t how)
 	memcpy(disk, pattern, sizeof(disk));
 	memcpy(model, pattern, sizeof(model));
 	pending = NULL;
-	FUZZ_CHECK(!scsi_disk_create(&config, &scsi));
+	make_units(how);
 }
 
 /* ---- the model ---- */
@@ -256,6 +352,10 @@ static void check_refusal(const uint8_t *cdb, uint32_t direction, uint64_t data_
 
 	if (!names_blocks(cdb, writing, &lba, &count) || (cdb[0] >> 5 && cdb[1] & 0xe0))
 		return;
+	/* Other things may be in the way, which are told once, or another's reservation. */
+	if (kind != DISK || request.status == SCSI_RESERVATION_CONFLICT ||
+	    (request.status == SCSI_CHECK_CONDITION && request.sense[2] == 6))
+		return;
 	if (lba > device.geometry.size_bytes / sector_bytes ||
 	    count > device.geometry.size_bytes / sector_bytes - lba) {
 		FUZZ_CHECK(request.status == SCSI_CHECK_CONDITION && request.sense[12] == 0x21);
@@ -271,6 +371,11 @@ static void check_result(void)
 {
 	uint8_t key = request.sense[2];
 
+	if (kind == PASSTHROUGH) { /* as the device has it, within bounds */
+		FUZZ_CHECK(request.sense_bytes <= SCSI_SENSE_BYTES);
+		FUZZ_CHECK(request.transferred_bytes <= request.data_bytes);
+		return;
+	}
 	switch (request.status) {
 	case SCSI_GOOD:
 		FUZZ_CHECK(!request.sense_bytes && request.transferred_bytes <= request.data_bytes);
@@ -278,13 +383,17 @@ static void check_result(void)
 	case SCSI_CHECK_CONDITION:
 		FUZZ_CHECK(request.sense_bytes == SCSI_SENSE_BYTES && request.sense[0] == 0x70);
 		FUZZ_CHECK(request.sense[7] == SCSI_SENSE_BYTES - 8 && !request.transferred_bytes);
-		FUZZ_CHECK(key == 2 || key == 3 || key == 4 || key == 5 || key == 7 || key == 0xb ||
-			   key == 0xe);
+		FUZZ_CHECK(key == 2 || key == 3 || key == 4 || key == 5 || key == 6 || key == 7 ||
+			   key == 0xb || key == 0xe);
 		/* What was written is there, unless the guest changed it meanwhile. */
 		FUZZ_CHECK(key != 0xe || hostile || huge ||
 			   (request.cdb[0] & 0x1f) == (SCSI_VERIFY_10 & 0x1f));
-		FUZZ_CHECK(failed || (key != 2 && key != 3 && key != 4));
+		FUZZ_CHECK(failed || (key != 2 && key != 3 && key != 4) ||
+			   (kind == CD && request.sense[12] == 0x3a));
 		FUZZ_CHECK(canceled || key != 0xb || failed);
+		break;
+	case SCSI_RESERVATION_CONFLICT:
+		FUZZ_CHECK(kind == DISK && !request.sense_bytes && !request.transferred_bytes);
 		break;
 	default:
 		FUZZ_CHECK(request.status == SCSI_BUSY && failed && !request.transferred_bytes);
@@ -343,6 +452,7 @@ static void command(struct input *input)
 	static const uint8_t operations[] = {
 		0x00, 0x03, 0x08, 0x0a, 0x12, 0x15, 0x1a, 0x1b, 0x25, 0x28, 0x2a, 0x2e, 0x2f, 0x35,
 		0x41, 0x42, 0x55, 0x5a, 0x88, 0x8a, 0x8e, 0x8f, 0x91, 0x93, 0x9e, 0xa0, 0xa8, 0xaa,
+		0x16, 0x17, 0x1e, 0x5e, 0x5f, 0x2b, 0x43, 0x46, 0x4a, 0x51, 0xad, 0xbd, 0xbb,
 	};
 	static const int errors[] = { -LIS_IO, -LIS_NOSPACE, -LIS_READONLY, -LIS_INVALID,
 				      -LIS_NOMEM, -LIS_CORRUPT, -LIS_GONE, -LIS_CANCELED };
@@ -358,6 +468,8 @@ static void command(struct input *input)
 		name_the_end(cdb, input_u8(input));
 	if (how & 8)
 		extra = input_u8(input);
+	if (how & 4)
+		host_event(input_u8(input));
 	late = extra & 1;
 	hostile = extra & 2;
 	fail_at = extra >> 5;
@@ -377,12 +489,15 @@ static void command(struct input *input)
 		finish(block);
 	}
 	FUZZ_CHECK(done_count == 1);
+	if (kind == CD)
+		(void)scsi_cd_take(scsi);
 	check_result();
-	if (!failed && !canceled && !hostile && !huge && request.status == SCSI_GOOD) {
+	if (kind != PASSTHROUGH && !failed && !canceled && !hostile && !huge &&
+	    request.status == SCSI_GOOD) {
 		model_executes(cdb);
 		check_read(cdb);
 	}
-	if (request.status == SCSI_GOOD)
+	if (kind == DISK && request.status == SCSI_GOOD)
 		check_lba_status(cdb);
 	if (!failed && !canceled)
 		check_refusal(cdb, how & 3 ? how & 3 : 3, bytes);
@@ -436,6 +551,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		else
 			command(&input);
 	}
-	scsi_unit_destroy(scsi);
+	drop_units();
 	return 0;
 }

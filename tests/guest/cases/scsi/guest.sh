@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# shellcheck shell=sh
+# SCSI as sg3-utils speak it: a disk, a CD drive whose medium changes, a device of the host.
+
+# disk_of MIB: sets $disk to the one of this size.
+disk_of() {
+	for size in /sys/block/sd*/size; do
+		[ "$(cat "$size" 2>/dev/null)" = $(($1 * 2048)) ] || continue
+		disk=${size%/size}
+		disk=/dev/${disk##*/}
+		return 0
+	done
+	return 1
+}
+
+# shows PATTERN COMMAND...: succeeds, and writes a line with PATTERN.
+shows() {
+	pattern=$1
+	shift
+	"$@" >/tmp/out 2>&1 || fail "$*: $(cat /tmp/out)"
+	grep -qE -- "$pattern" /tmp/out || fail "$* does not show '$pattern': $(cat /tmp/out)"
+}
+
+# refused STATUS COMMAND...
+refused() {
+	want=$1
+	shift
+	status=0
+	"$@" >/tmp/out 2>&1 || status=$?
+	[ $status = "$want" ] || fail "$*: status $status: $(cat /tmp/out)"
+}
+
+medium_is() {
+	mount -t iso9660 -o ro /dev/sr0 /cd 2>/dev/null && [ "$(cat /cd/which)" = "$1" ]
+}
+
+wait_for 30 disk_of 64
+disk_of 64
+shows 'Msft' sg_inq "$disk"
+shows 'Unmap command supported .LBPU.: 1' sg_vpd --page=lbpv "$disk"
+shows 'Threshold exponent: 0' sg_vpd --page=lbpv "$disk"
+shows 'Maximum unmap LBA count' sg_vpd --page=bl "$disk"
+sg_turs "$disk" || fail 'sg_turs'
+
+# What is written is mapped.
+dd if=/dev/urandom of="$disk" bs=1M seek=8 count=1 conv=fsync 2>/dev/null
+shows 'blocks: +[0-9]+ +mapped' sg_get_lba_status --lba=16384 "$disk"
+
+# Reservations, kept over a reset of the unit by the host's file.
+shows 'PGR generation=0x0, there are NO registered' sg_persist --in --read-keys "$disk"
+shows '' sg_persist --out --register --param-sark=0xabc --param-aptpl "$disk"
+shows '' sg_persist --out --reserve --param-rk=0xabc --prout-type=1 "$disk"
+shows 'Key=0xabc' sg_persist --in --read-reservation "$disk"
+shows 'Persist Through Power Loss Active .PTPL_A.: 1' sg_persist --in --report-capabilities "$disk"
+refused 24 sg_persist --out --release --param-rk=0xdef --prout-type=1 "$disk" # reservation conflict
+dd if=/dev/zero of="$disk" bs=4k count=1 conv=fsync 2>/dev/null || fail 'its holder may write'
+
+# What there is not is refused with sense.
+refused 9 sg_raw "$disk" 04 00 00 00 00 00
+say disk
+
+# The CD.
+mkdir /cd
+wait_for 30 test -b /dev/sr0
+wait_for 10 medium_is one
+shows 'cdrom|CD' sg_inq /dev/sr0
+[ "$(cat /sys/block/sr0/size)" -gt 100 ] || fail 'the size of the medium'
+say mounted
+read -r answer
+[ "$answer" = go ] || fail "the host said $answer"
+[ "$(cat /cd/which)" = one ] || fail 'what the host could not take is gone'
+umount /cd
+eject /dev/sr0 || fail 'eject'
+say ejected
+wait_for 60 medium_is two
+umount /cd
+say changed
+
+# The host's device.
+wait_for 30 disk_of 16
+disk_of 16
+shows 'scsi_debug' sg_inq "$disk"
+dd if=/dev/urandom of=/data bs=64k count=32 2>/dev/null
+dd if=/data of="$disk" bs=64k conv=fsync 2>/dev/null || fail 'writing to the host'\''s device'
+echo 3 >/proc/sys/vm/drop_caches
+[ "$(dd if="$disk" bs=64k count=32 2>/dev/null | md5sum)" = "$(md5sum </data)" ] || fail 'it reads back something else'
+refused 9 sg_raw "$disk" 3b 00 00 00 00 00 00 00 00 00 # WRITE BUFFER is not let through
+say passed "$(md5sum </data | cut -d' ' -f1)"
+dmesg | grep -E 'cut here|BUG:|Call Trace' && fail 'the kernel complains'
+say scsi ok
