@@ -124,7 +124,8 @@ int disk_target_begin(struct disk_target *target, const char *path, bool force,
 		complain("out of memory");
 		goto out_drop;
 	}
-	create->size_bytes = disk_round_size(path, create->format, create->size_bytes);
+	if (!create->parent)
+		create->size_bytes = disk_round_size(path, create->format, create->size_bytes);
 	catch_signals();
 	if (block_create(target->temporary, create, error)) {
 		const char *reason = strstr(error, ": ");
@@ -213,6 +214,8 @@ static const struct sub {
 	{ "check", disk_check, 1, "t" },
 	{ "convert", disk_convert, 2, "btFfq" },
 	{ "resize", disk_resize, 2, "tS" },
+	{ "diff", disk_diff, 2, "btf" },
+	{ "merge", disk_merge, 1, "tik" },
 	{ "map", disk_map, 1, "t" },
 	{ NULL, NULL, 0, NULL },
 };
@@ -223,7 +226,9 @@ static const struct option long_options[] = {
 	{ "format", required_argument, NULL, 't' },
 	{ "fixed", no_argument, NULL, 'F' },
 	{ "force", no_argument, NULL, 'f' },
+	{ "into", required_argument, NULL, 'i' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "keep", no_argument, NULL, 'k' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "shrink", no_argument, NULL, 'S' },
 	{ "help", no_argument, NULL, 'h' },
@@ -265,8 +270,14 @@ static int take_option(int option, const char *value, struct disk_options *optio
 	case 'f':
 		options->force = true;
 		return 0;
+	case 'i':
+		options->into = value;
+		return 0;
 	case 'j':
 		options->json = true;
+		return 0;
+	case 'k':
+		options->keep = true;
 		return 0;
 	case 'S':
 		options->shrink = true;
@@ -301,6 +312,7 @@ static int parse(const struct command *command, const struct sub *sub, int argc,
 	if (argc - optind != sub->paths)
 		return complain_usage(command, "%s: give %s", sub->name,
 				      sub->run == disk_resize ? "the path of one image and its new size" :
+				      sub->run == disk_diff ? "the image that is to be the parent, and the child" :
 				      sub->paths == 2 ? "the image to read and the one to write" :
 							"the path of one image");
 	for (int i = 0; i < sub->paths; i++)
@@ -327,6 +339,6 @@ int command_disk(const struct command *command, int argc, char **argv)
 			return show_help(command);
 		return status ? status : sub->run(&options);
 	}
-	return complain_usage(command, "%s%s%sthere are create, info, check, convert, resize and map",
+	return complain_usage(command, "%s%s%sthere are create, info, check, convert, resize, diff, merge and map",
 			      *name ? "'" : "", name, *name ? "': " : "");
 }

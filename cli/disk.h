@@ -15,7 +15,8 @@ struct disk_options {
 	const char *format;
 	uint64_t size_bytes;  /* 0: not given */
 	uint32_t block_bytes; /* 0: not given */
-	bool fixed, force, json, quiet, shrink, help;
+	const char *into;     /* NULL: not given */
+	bool fixed, force, json, keep, quiet, shrink, help;
 };
 
 /** disk_create(), ... - A sub-command. Return: exit status. */
@@ -25,6 +26,8 @@ int disk_info(const struct disk_options *options);
 int disk_check(const struct disk_options *options);
 int disk_resize(const struct disk_options *options);
 int disk_map(const struct disk_options *options);
+int disk_diff(const struct disk_options *options);
+int disk_merge(const struct disk_options *options);
 
 /** disk_size_text() - "20 GiB". Return: @out. */
 const char *disk_size_text(uint64_t bytes, char out[DISK_TEXT_BYTES]);

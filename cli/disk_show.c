@@ -56,6 +56,16 @@ static struct json_object *lines_json(const char *const *lines)
 	return array;
 }
 
+/* The chain below, nearest first. */
+static struct json_object *parents_json(const struct block_device *device)
+{
+	struct json_object *array = json_object_new_array();
+
+	while ((device = device->parent))
+		json_object_array_add(array, json_object_new_string(device->path));
+	return array;
+}
+
 static void add_number(struct json_object *object, const char *name, uint64_t value)
 {
 	json_object_object_add(object, name, json_object_new_uint64(value));
@@ -84,6 +94,7 @@ static void print_json(const struct block_device *device, const struct info *inf
 	json_object_object_add(object, "id", json_object_new_string(id));
 	json_object_object_add(object, "creator",
 			       *details->creator ? json_object_new_string(details->creator) : NULL);
+	json_object_object_add(object, "parents", parents_json(device));
 	json_object_object_add(object, "problems", lines_json(details->problems));
 	json_object_object_add(object, "notes", lines_json(details->notes));
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
@@ -117,6 +128,8 @@ static void print_info(const struct block_device *device, const struct info *inf
 		printf("%-14s %" PRIu64 " of %" PRIu64 " in use, %s each\n", "blocks",
 		       details->blocks_present, details->blocks, disk_size_text(details->block_bytes, text));
 	printf("%-14s %s\n", "identity", id);
+	for (const struct block_device *parent = device->parent; parent; parent = parent->parent)
+		printf("%-14s %s\n", "parent", parent->path);
 	print_lines("problem", details->problems);
 	print_lines("note", details->notes);
 }
@@ -146,20 +159,12 @@ int disk_info(const struct disk_options *options)
 
 /* ---- check ---- */
 
-int disk_check(const struct disk_options *options)
+/* One image of the chain. Return: exit status. */
+static int check_one(struct block_device *device)
 {
 	struct block_details details;
-	char error[BLOCK_ERROR_BYTES];
-	struct block_device *device;
-	int result = open_image(options, &device, error), status = LIS_EXIT_OK;
+	int status = LIS_EXIT_OK;
 
-	if (result == -LIS_FORMAT) {
-		/* Opening looks at all metadata, and says what is wrong first. */
-		printf("%s\n", error);
-		return LIS_EXIT_DAMAGED;
-	}
-	if (result)
-		return complain("%s", error);
 	block_describe(device, &details);
 	for (int i = 0; i < BLOCK_DETAILS_LINES && details.notes[i]; i++)
 		printf("%s: note: %s\n", device->path, details.notes[i]);
@@ -172,6 +177,25 @@ int disk_check(const struct disk_options *options)
 		printf("%s: no damage (%s, %s)\n", device->path, device->driver->name, details.kind);
 	else if (status == LIS_EXIT_OK)
 		printf("%s: is raw: there is nothing but contents, and these are not checked\n", device->path);
+	return status;
+}
+
+int disk_check(const struct disk_options *options)
+{
+	char error[BLOCK_ERROR_BYTES];
+	struct block_device *device;
+	int result = open_image(options, &device, error), status = LIS_EXIT_OK;
+
+	if (result == -LIS_FORMAT) {
+		/* Opening looks at all metadata, of the parents too, and says what is wrong first. */
+		printf("%s\n", error);
+		return LIS_EXIT_DAMAGED;
+	}
+	if (result)
+		return complain("%s", error);
+	for (struct block_device *image = device; image; image = image->parent)
+		if (check_one(image))
+			status = LIS_EXIT_DAMAGED;
 	(void)block_close(device);
 	return status;
 }

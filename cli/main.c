@@ -131,12 +131,14 @@ static const struct command commands[] = {
 	{ "wait", command_wait, "wait for the end of a virtual machine",
 	  "usage: lis wait NAME [--timeout SECONDS]\n"
 	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },
-	{ "disk", command_disk, "make, look at, check, convert and resize disk images",
+	{ "disk", command_disk, "make, look at, check, convert, resize and merge disk images",
 	  "usage: lis disk create PATH --size N [--format FORMAT] [--fixed] [--block-size N] [--force]\n"
 	  "       lis disk info PATH [--json]\n"
 	  "       lis disk check PATH\n"
 	  "       lis disk convert FROM TO [--format FORMAT] [--fixed] [--block-size N] [--force] [--quiet]\n"
 	  "       lis disk resize PATH SIZE|+SIZE [--shrink]\n"
+	  "       lis disk diff PARENT CHILD [--block-size N] [--force]\n"
+	  "       lis disk merge CHILD [--into BASE] [--keep]\n"
 	  "       lis disk map PATH\n"
 	  "\n"
 	  "Works on disk images, whether Hyper-V, Azure, qemu-img or lis made them.\n"
@@ -146,6 +148,11 @@ static const struct command commands[] = {
 	  "  check    looks for damage of a VHD or VHDX and says what it is\n"
 	  "  convert  copies a disk to a new image; what is zero takes no room\n"
 	  "  resize   makes a disk longer, or shorter: what is behind its new end is lost then\n"
+	  "  diff     makes a differencing image: what is not written to it shows PARENT, of any VHD or\n"
+	  "           VHDX; it is of PARENT's format and size. Nobody may write to PARENT from then on\n"
+	  "  merge    writes what a differencing image has into its parent and removes it. Interrupted it\n"
+	  "           can be run again. Other children of that parent, which lis cannot know of, are no\n"
+	  "           longer what they were: of VHDX they are refused from then on, of VHD they are not\n"
 	  "  map      draws where there is data\n"
 	  "\n"
 	  "  --size N         20G, 512M, ...; a bare number counts MiB\n"
@@ -155,6 +162,8 @@ static const struct command commands[] = {
 	  "  --block-size N   unit in which it grows, a power of two: of VHDX from 1M to 256M\n"
 	  "                   (default: 2M, above 1T 32M), of VHD from 512K (default: 2M)\n"
 	  "  --force          replace PATH or TO if it exists\n"
+	  "  --into BASE      merge CHILD and all between into BASE, further down, not one level only\n"
+	  "  --keep           leave CHILD, empty, instead of removing it\n"
 	  "  --shrink         let resize cut off what is behind the new end\n"
 	  "  --json           for programs\n"
 	  "  --quiet          no progress bar on the terminal\n"

@@ -97,6 +97,8 @@ struct block_driver {
 	/* Optional, see block_map_own() and block_describe(); @out_extent has the rest of the disk as data. */
 	int (*map)(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
 	void (*describe)(struct block_device *device, struct block_details *out_details);
+	/* Optional, see block_begin_merge(). */
+	void (*begin_merge)(struct block_device *child);
 	/* Optional, see block_resize(), which has checked what is the same for all formats. */
 	int (*resize)(struct block_device *device, uint64_t size_bytes, char *error);
 };
@@ -227,6 +229,18 @@ int block_resize(struct block_device *device, uint64_t size_bytes, char *error) 
  * Return: the parent, the caller's; NULL where there is none.
  */
 struct block_device *block_detach(struct block_device *device);
+
+/**
+ * block_begin_merge() - What @child has will be written into its parent.
+ * @child: differencing; its parent is open for writing, and nothing was written to that yet
+ *
+ * A VHDX that is written gets a new identity, by which its children know that it is not what they were
+ * made over. With this call it gets one by which @child, and no other, knows that it is being merged: it
+ * can be opened over it still, read-only, so that an interrupted merge can be run again.
+ *
+ * Context: any; nothing in flight.
+ */
+void block_begin_merge(struct block_device *child);
 
 /** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
 int block_close(struct block_device *device);

@@ -98,3 +98,9 @@ void block_describe(struct block_device *device, struct block_details *out_detai
 	if (device->driver->describe)
 		device->driver->describe(device, out_details);
 }
+
+void block_begin_merge(struct block_device *child)
+{
+	if (child->driver->begin_merge)
+		child->driver->begin_merge(child);
+}

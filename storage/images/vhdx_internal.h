@@ -105,6 +105,8 @@ struct vhdx {
 	uint64_t regions_end_bytes; /* nothing but blocks is behind */
 	uint64_t size_offset_bytes; /* in the file: the disk's size in the metadata */
 
+	struct guid merge_guid; /* not zero: data_write_guid when it is first written, see block_begin_merge() */
+
 	/* Changed at open and by the journal's runner. */
 	struct vhdx_header header;
 	uint32_t header_slot;  /* which of the two is current, 0 or 1 */
@@ -334,6 +336,12 @@ void vhdx_submit_run(struct vhdx *vhdx, struct block_request *request, uint64_t 
  * Return: 0, or an error with its line.
  */
 int vhdx_parent_open(struct vhdx *vhdx, const struct image_file *file) LIS_MUST_USE;
+
+/** vhdx_is_merging() - Was merging this child into its parent begun, and not brought to its end? */
+bool vhdx_is_merging(const struct vhdx *vhdx);
+
+/** vhdx_begin_merge() - See block_begin_merge(). */
+void vhdx_begin_merge(struct block_device *child);
 
 /**
  * vhdx_parent_locator() - Build the item for a new child.

@@ -51,6 +51,8 @@ enum stage {
 	ROUND_END,
 };
 
+static const struct guid zero_guid;
+
 static void run(struct vhdx *vhdx);
 
 /* ---- I/O of a round: asynchronous on its loop, or at once while closing ---- */
@@ -156,6 +158,8 @@ static bool write_begin(struct vhdx *vhdx)
 		vhdx->journal.stage = BEGIN_WRITTEN;
 		return true;
 	}
+	if (guid_compare(&vhdx->merge_guid, &zero_guid))
+		header.data_write_guid = vhdx->merge_guid;
 	return write_header(vhdx, &header, BEGIN_WRITTEN);
 }
 

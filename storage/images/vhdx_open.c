@@ -479,6 +479,7 @@ static const struct block_driver vhdx_driver = {
 	.close = vhdx_close,
 	.map = vhdx_map,
 	.describe = vhdx_describe,
+	.begin_merge = vhdx_begin_merge,
 	.resize = vhdx_resize,
 };
 

@@ -111,6 +111,35 @@ static int take_paths(struct vhdx *vhdx, struct parent_search *search)
 	return 0;
 }
 
+/* What the parent gets as its DataWriteGuid when this child is merged into it. [policy] */
+static struct guid merge_guid(const struct vhdx *vhdx)
+{
+	struct guid guid;
+
+	for (int i = 0; i < 16; i++)
+		guid.bytes[i] = vhdx->linkage[0].bytes[i] ^ vhdx->header.data_write_guid.bytes[15 - i];
+	guid.bytes[7] = (uint8_t)(0x80 | (guid.bytes[7] & 0x0f)); /* version 8: own making */
+	guid.bytes[8] = (uint8_t)(0x80 | (guid.bytes[8] & 0x3f)); /* RFC 9562 variant */
+	return guid;
+}
+
+void vhdx_begin_merge(struct block_device *child)
+{
+	((struct vhdx *)child->parent)->merge_guid = merge_guid((struct vhdx *)child);
+}
+
+static bool has_merge_guid(const struct vhdx *vhdx, const struct block_device *parent)
+{
+	struct guid guid = merge_guid(vhdx);
+
+	return !guid_compare(&((const struct vhdx *)parent)->header.data_write_guid, &guid);
+}
+
+bool vhdx_is_merging(const struct vhdx *vhdx)
+{
+	return vhdx->image.device.parent && has_merge_guid(vhdx, vhdx->image.device.parent);
+}
+
 static bool is_it(const void *child, struct block_device *parent, char reason[PARENT_REASON_BYTES])
 {
 	const struct vhdx *vhdx = child;
@@ -120,6 +149,12 @@ static bool is_it(const void *child, struct block_device *parent, char reason[PA
 	if (!guid_compare(id, &vhdx->linkage[0]) ||
 	    (guid_compare(&vhdx->linkage[1], &zero_guid) && !guid_compare(id, &vhdx->linkage[1])))
 		return true;
+	if (has_merge_guid(vhdx, parent)) {
+		/* Part of it is in the parent already, so it reads the same; written it would not be known again. */
+		snprintf(reason, PARENT_REASON_BYTES, "has part of it already: merging was interrupted, run 'lis disk "
+			 "merge' again");
+		return vhdx->read_only;
+	}
 	guid_format(id, text[0]);
 	guid_format(&vhdx->linkage[0], text[1]);
 	snprintf(reason, PARENT_REASON_BYTES, "is another image, or was written since (%s, not %s)", text[0], text[1]);

@@ -65,6 +65,9 @@ void vhdx_describe(struct block_device *device, struct block_details *out_detail
 	if (!region_table_good(vhdx, VHDX_REGION_TABLE1_OFFSET) ||
 	    !region_table_good(vhdx, VHDX_REGION_TABLE2_OFFSET))
 		query_add(out_details, true, "one of its two region tables is damaged; the other one is good");
+	if (vhdx_is_merging(vhdx))
+		query_add(out_details, false, "its parent has part of it already: merging was interrupted, "
+			  "'lis disk merge' again brings it to its end");
 	if (vhdx->log_was_full)
 		query_add(out_details, false, "it was not closed; its log is replayed when it is next opened "
 			  "for writing");

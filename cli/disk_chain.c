@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * `lis disk diff` and `merge`: differencing images, made and merged into their parents.
+ *
+ * A merge writes what the child has into the parent, makes that durable, and only then removes the
+ * child; of several levels the lowest first, all into the base. Whenever it is interrupted the child still
+ * reads the same, over a base that has part of it already, so it can be run again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/disk.h"
+#include "cli/exit.h"
+#include "io/error.h"
+
+#define SLOTS 8
+#define PIECE_BYTES (UINT64_C(1) << 20)
+
+/* ---- diff ---- */
+
+/* A new child of an image that is open. Return: 0, -1 (complained). */
+static int make_child(struct block_device *parent, const char *path, uint32_t block_bytes, bool force)
+{
+	struct block_create_options create = {
+		.format = parent->driver->name,
+		.block_bytes = block_bytes,
+		.parent = parent,
+	};
+	struct disk_target target;
+
+	return disk_target_begin(&target, path, force, &create) || disk_target_finish(&target) ? -1 : 0;
+}
+
+static struct block_device *open_reading(const char *path, const char *format)
+{
+	const struct block_open_options open_options = { .format = format, .read_only = true };
+	char error[BLOCK_ERROR_BYTES];
+	struct block_device *device;
+
+	if (block_open(path, &open_options, &device, error)) {
+		complain("%s", error);
+		return NULL;
+	}
+	return device;
+}
+
+int disk_diff(const struct disk_options *options)
+{
+	struct block_device *parent = open_reading(options->paths[0], options->format);
+	int result;
+
+	if (!parent)
+		return LIS_EXIT_ERROR;
+	if (!strcmp(parent->driver->name, "raw")) {
+		(void)block_close(parent);
+		return complain("%s: is raw; only VHD and VHDX can have children (convert it first)",
+				options->paths[0]);
+	}
+	result = make_child(parent, options->paths[1], options->block_bytes, options->force);
+	(void)block_close(parent);
+	return result ? LIS_EXIT_ERROR : LIS_EXIT_OK;
+}
+
+/* ---- merge: the data ---- */
+
+struct slot {
+	struct block_request request; /* first */
+	struct merge *merge;
+	struct iovec iov;
+	bool busy;
+};
+
+struct merge {
+	struct block_device *child, *base;
+	struct io_loop *loop;
+	struct slot slots[SLOTS];
+	uint64_t at;
+	uint32_t busy;
+	int error;
+	const char *error_path;
+};
+
+static void slot_end(struct slot *slot, int result, const struct block_device *device)
+{
+	struct merge *merge = slot->merge;
+
+	if (result && !merge->error) {
+		merge->error = result;
+		merge->error_path = device->path;
+	}
+	slot->busy = false;
+	merge->busy--;
+}
+
+static void written(struct block_request *request, int result)
+{
+	struct slot *slot = (struct slot *)request;
+
+	slot_end(slot, result, slot->merge->base);
+}
+
+static void start(struct slot *slot, enum block_op op, uint64_t at, uint64_t bytes, block_done *done)
+{
+	struct merge *merge = slot->merge;
+
+	slot->iov.iov_len = bytes;
+	slot->request = (struct block_request){
+		.op = op, .offset_bytes = at, .length_bytes = bytes, .iov = &slot->iov, .iov_count = 1, .done = done,
+	};
+	block_submit(op == BLOCK_READ ? merge->child : merge->base, merge->loop, &slot->request);
+}
+
+static void was_read(struct block_request *request, int result)
+{
+	struct slot *slot = (struct slot *)request;
+
+	if (result)
+		slot_end(slot, result, slot->merge->child);
+	else
+		start(slot, BLOCK_WRITE, request->offset_bytes, request->length_bytes, written);
+}
+
+/* Starts the next piece of what the child has of its own. Returns false at the end, or on an error. */
+static bool start_piece(struct merge *merge, struct slot *slot)
+{
+	struct block_extent extent = { .inherited = true };
+
+	while (extent.inherited && merge->at < merge->child->geometry.size_bytes) {
+		int result = block_map_own(merge->child, merge->at, &extent);
+
+		if (result) {
+			merge->error = result;
+			merge->error_path = merge->child->path;
+			return false;
+		}
+		merge->at += extent.inherited ? extent.length_bytes : 0;
+	}
+	if (extent.inherited)
+		return false;
+	if (extent.data && extent.length_bytes > PIECE_BYTES - merge->at % PIECE_BYTES)
+		extent.length_bytes = PIECE_BYTES - merge->at % PIECE_BYTES;
+	slot->busy = true;
+	merge->busy++;
+	merge->at += extent.length_bytes;
+	if (extent.data)
+		start(slot, BLOCK_READ, merge->at - extent.length_bytes, extent.length_bytes, was_read);
+	else
+		start(slot, BLOCK_WRITE_ZEROES, merge->at - extent.length_bytes, extent.length_bytes, written);
+	return true;
+}
+
+static void run(struct merge *merge)
+{
+	bool more = true;
+
+	while (more || merge->busy) {
+		for (int i = 0; i < SLOTS && more && !merge->error; i++)
+			if (!merge->slots[i].busy)
+				more = start_piece(merge, &merge->slots[i]);
+		more = more && !merge->error;
+		if (merge->busy)
+			io_loop_turn(merge->loop, true);
+	}
+}
+
+/* What @child has of its own, into @base, which is below it and open for writing. */
+static int merge_data(struct block_device *child, struct block_device *base)
+{
+	struct merge merge = { .child = child, .base = base };
+	int result = io_loop_create(NULL, &merge.loop);
+
+	if (result)
+		return complain("no I/O ring: %s", lis_error_text(result));
+	for (int i = 0; i < SLOTS; i++) {
+		merge.slots[i].merge = &merge;
+		if (posix_memalign(&merge.slots[i].iov.iov_base, 4096, PIECE_BYTES)) {
+			merge.slots[i].iov.iov_base = NULL;
+			merge.error = -LIS_NOMEM;
+			merge.error_path = child->path;
+		}
+	}
+	run(&merge);
+	for (int i = 0; i < SLOTS; i++)
+		free(merge.slots[i].iov.iov_base);
+	io_loop_destroy(merge.loop);
+	return merge.error ? complain("%s: merging stopped: %s; it can be run again", merge.error_path,
+				      lis_error_text(merge.error)) : LIS_EXIT_OK;
+}
+
+/* ---- merge: the chain ---- */
+
+#define CHAIN_MAX 257
+
+/* Paths from a child to the image it is merged into. */
+struct chain {
+	char *paths[CHAIN_MAX];
+	int count;
+};
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat left, right;
+
+	return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev &&
+	       left.st_ino == right.st_ino;
+}
+
+/* Which images are merged; opening them all says whether they belong together. */
+static int find_chain(const struct disk_options *options, struct chain *chain)
+{
+	struct block_device *device = open_reading(options->paths[0], options->format);
+	bool found = false;
+
+	if (!device)
+		return LIS_EXIT_ERROR;
+	for (struct block_device *at = device; at && !found && chain->count < CHAIN_MAX; at = at->parent) {
+		chain->paths[chain->count] = realpath(at->path, NULL);
+		if (!chain->paths[chain->count])
+			break;
+		chain->count++;
+		found = chain->count > 1 && (!options->into || same_file(at->path, options->into));
+	}
+	(void)block_close(device);
+	if (found)
+		return LIS_EXIT_OK;
+	if (options->into)
+		return complain("%s: is not over %s", options->paths[0], options->into);
+	return complain("%s: is not a differencing image: it has no parent", options->paths[0]);
+}
+
+/* What was merged goes; first the child, so that at no time one is there without its parent. */
+static int remove_merged(const struct chain *chain, const struct disk_options *options)
+{
+	int status = LIS_EXIT_OK;
+
+	if (options->keep) {
+		struct block_device *base = open_reading(chain->paths[chain->count - 1], NULL);
+
+		if (!base)
+			return LIS_EXIT_ERROR;
+		if (make_child(base, chain->paths[0], options->block_bytes, true))
+			status = LIS_EXIT_ERROR;
+		(void)block_close(base);
+	}
+	for (int i = options->keep; i + 1 < chain->count && !status; i++)
+		if (unlink(chain->paths[i]) < 0)
+			status = complain("%s: is merged, but cannot be removed: %s", chain->paths[i],
+					  strerror(errno));
+	return status;
+}
+
+/* The base for writing, and over it the others for reading. Return: the child, or NULL (complained). */
+static struct block_device *open_chain(const struct chain *chain)
+{
+	struct block_open_options options = { .read_only = false };
+	char error[BLOCK_ERROR_BYTES];
+	struct block_device *device = NULL;
+
+	for (int i = chain->count - 1; i >= 0; i--) {
+		struct block_device *over;
+
+		if (block_open(chain->paths[i], &options, &over, error)) {
+			complain("%s", error);
+			(void)block_close(device);
+			return NULL;
+		}
+		device = over;
+		options = (struct block_open_options){ .read_only = true, .parent = device };
+	}
+	return device;
+}
+
+/* The image @levels below @device. */
+static struct block_device *below(struct block_device *device, int levels)
+{
+	while (levels--)
+		device = device->parent;
+	return device;
+}
+
+static int merge_chain(const struct chain *chain)
+{
+	struct block_device *device = open_chain(chain), *base;
+	const char *base_path = chain->paths[chain->count - 1];
+	int status = LIS_EXIT_OK, result;
+
+	if (!device)
+		return LIS_EXIT_ERROR;
+	base = below(device, chain->count - 1);
+	block_begin_merge(below(device, chain->count - 2));
+	for (int i = chain->count - 2; i >= 0 && !status; i--)
+		status = merge_data(below(device, i), base);
+	result = block_close(device); /* and what is below it, the base durably */
+	if (result && !status)
+		status = complain("%s: cannot be written: %s; the merge can be run again", base_path,
+				  lis_error_text(result));
+	return status;
+}
+
+int disk_merge(const struct disk_options *options)
+{
+	struct chain chain = { .count = 0 };
+	int status = find_chain(options, &chain);
+
+	if (!status)
+		status = merge_chain(&chain);
+	if (!status)
+		status = remove_merged(&chain, options);
+	for (int i = 0; i < chain.count; i++)
+		free(chain.paths[i]);
+	return status;
+}
