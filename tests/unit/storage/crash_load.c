@@ -230,12 +230,20 @@ static enum block_op op_of(uint64_t kind)
 	return kind >= 87 && load.device->geometry.discard_zeroes ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES;
 }
 
+/* A spot, with all of the block around it. */
+static void widen(struct block_request *request)
+{
+	request->offset_bytes &= ~(uint64_t)(load.image->block_bytes - 1);
+	request->length_bytes = load.image->block_bytes;
+}
+
 static bool start_change(struct op *op, uint64_t kind)
 {
 	uint32_t spot = (uint32_t)sim_pick(SPOTS), from = (uint32_t)sim_pick(SPOT_SECTORS);
+	bool whole = kind >= 90 && load.image->block_bytes;
 
-	op->first = spot * SPOT_SECTORS + from;
-	op->count = 1 + (uint32_t)sim_pick(SPOT_SECTORS - from);
+	op->first = spot * SPOT_SECTORS + (whole ? 0 : from);
+	op->count = whole ? SPOT_SECTORS : 1 + (uint32_t)sim_pick(SPOT_SECTORS - from);
 	if (overlaps(op->first, op->count))
 		return false;
 	op->number = ++load.operation;
@@ -243,6 +251,8 @@ static bool start_change(struct op *op, uint64_t kind)
 	op->request.flags = kind % 8 == 0 && op->request.op != BLOCK_DISCARD ? BLOCK_WRITE_FUA : 0;
 	op->request.offset_bytes = disk_offset(op->first);
 	op->request.length_bytes = op->count * SECTOR;
+	if (whole)
+		widen(&op->request);
 	op->iov = (struct iovec){ op->data, op->count * SECTOR };
 	op->request.iov = &op->iov;
 	op->request.iov_count = 1;

@@ -28,6 +28,7 @@ struct crash_image {
 	/** @change: optional; the image is closed; change its shape, but not what it reads as */
 	void (*change)(const char *folder, const struct crash_image *image);
 	const void *context; /* for these */
+	uint32_t block_bytes; /* whole blocks are discarded too, in none of which is more than one spot; 0: they are not */
 };
 
 struct crash_run {
