@@ -33,7 +33,7 @@ bool disk_interrupted(void)
 	return interrupted;
 }
 
-static void catch_signals(void)
+void disk_catch_signals(void)
 {
 	struct sigaction action = { .sa_handler = interrupt };
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -126,7 +126,7 @@ int disk_target_begin(struct disk_target *target, const char *path, bool force,
 	}
 	if (!create->parent)
 		create->size_bytes = disk_round_size(path, create->format, create->size_bytes);
-	catch_signals();
+	disk_catch_signals();
 	if (block_create(target->temporary, create, error)) {
 		const char *reason = strstr(error, ": ");
 
@@ -216,6 +216,7 @@ static const struct sub {
 	{ "resize", disk_resize, 2, "tS" },
 	{ "diff", disk_diff, 2, "btf" },
 	{ "merge", disk_merge, 1, "tik" },
+	{ "compact", disk_compact, 1, "tq" },
 	{ "map", disk_map, 1, "t" },
 	{ NULL, NULL, 0, NULL },
 };
@@ -339,6 +340,6 @@ int command_disk(const struct command *command, int argc, char **argv)
 			return show_help(command);
 		return status ? status : sub->run(&options);
 	}
-	return complain_usage(command, "%s%s%sthere are create, info, check, convert, resize, diff, merge and map",
+	return complain_usage(command, "%s%s%sthere are create, info, check, convert, resize, compact, diff, merge and map",
 			      *name ? "'" : "", name, *name ? "': " : "");
 }

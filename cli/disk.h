@@ -25,6 +25,7 @@ int disk_convert(const struct disk_options *options);
 int disk_info(const struct disk_options *options);
 int disk_check(const struct disk_options *options);
 int disk_resize(const struct disk_options *options);
+int disk_compact(const struct disk_options *options);
 int disk_map(const struct disk_options *options);
 int disk_diff(const struct disk_options *options);
 int disk_merge(const struct disk_options *options);
@@ -59,6 +60,9 @@ int disk_target_finish(struct disk_target *target) LIS_MUST_USE;
 
 /** disk_target_drop() - Leave nothing. */
 void disk_target_drop(struct disk_target *target);
+
+/** disk_catch_signals() - From here on SIGINT, SIGTERM and SIGHUP only set a mark. */
+void disk_catch_signals(void);
 
 /** disk_interrupted() - Has a signal asked to stop? */
 bool disk_interrupted(void);

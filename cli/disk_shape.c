@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* `lis disk resize`: changes an image where it is. */
+/* `lis disk resize` and `compact`: change an image where it is. */
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "cli/disk.h"
 #include "cli/exit.h"
 #include "cli/options.h"
+#include "cli/progress.h"
 
 /* ---- resize ---- */
 
@@ -69,4 +71,46 @@ int disk_resize(const struct disk_options *options)
 	if (block_close(device) && !status)
 		status = complain("%s: cannot be written", options->paths[0]);
 	return status;
+}
+
+/* ---- compact ---- */
+
+static bool show(void *context, uint64_t done_bytes, uint64_t all_bytes)
+{
+	progress_show(context, done_bytes, all_bytes);
+	return !disk_interrupted();
+}
+
+static uint64_t room(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) < 0 ? 0 : (uint64_t)status.st_blocks * 512;
+}
+
+int disk_compact(const struct disk_options *options)
+{
+	const struct block_open_options open_options = { .format = options->format };
+	char error[BLOCK_ERROR_BYTES], before[DISK_TEXT_BYTES], after[DISK_TEXT_BYTES];
+	const char *path = options->paths[0];
+	uint64_t before_bytes = room(path);
+	struct block_device *device;
+	struct progress progress;
+	struct block_compact how = { show, &progress };
+	int result;
+
+	if (block_open(path, &open_options, &device, error))
+		return complain("%s", error);
+	disk_catch_signals();
+	progress_begin(&progress, options->quiet);
+	result = block_compact(device, &how, error);
+	progress_end(&progress);
+	if (block_close(device) && !result)
+		return complain("%s: cannot be written", path);
+	if (result)
+		return complain("%s", error);
+	if (!options->quiet)
+		printf("%s: took %s on the disk, takes %s\n", path, disk_size_text(before_bytes, before),
+		       disk_size_text(room(path), after));
+	return LIS_EXIT_OK;
 }

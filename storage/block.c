@@ -351,6 +351,22 @@ struct block_device *block_detach(struct block_device *device)
 	return parent;
 }
 
+int block_compact(struct block_device *device, const struct block_compact *how, char *error)
+{
+	int result;
+
+	if (device->geometry.read_only)
+		return image_error(error, -LIS_READONLY, device->path, "is open for reading only");
+	if (!device->driver->compact)
+		return image_error(error, -LIS_UNSUPPORTED, device->path, "it cannot be compacted");
+	result = device->driver->compact(device, how, error);
+	if (result && result != -LIS_UNSUPPORTED)
+		image_error(error, result, device->path, "%s: %s",
+			    result == -LIS_CANCELED ? "interrupted, what is done stays done" : "cannot be compacted",
+			    lis_error_text(result));
+	return result;
+}
+
 int block_close(struct block_device *device)
 {
 	return device ? device->driver->close(device) : 0;

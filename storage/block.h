@@ -88,6 +88,13 @@ struct block_details {
 	const char *notes[BLOCK_DETAILS_LINES];
 };
 
+/* Who has an image compacted. */
+struct block_compact {
+	/** @goes_on: so much of the work is through; false: stop */
+	bool (*goes_on)(void *context, uint64_t done_bytes, uint64_t all_bytes);
+	void *context;
+};
+
 struct block_driver {
 	const char *name; /* "raw", "vhd", "vhdx" */
 	bool forwards;    /* by block_submit() to another device, which does the checking */
@@ -101,6 +108,8 @@ struct block_driver {
 	void (*begin_merge)(struct block_device *child);
 	/* Optional, see block_resize(), which has checked what is the same for all formats. */
 	int (*resize)(struct block_device *device, uint64_t size_bytes, char *error);
+	/* Optional, see block_compact(). */
+	int (*compact)(struct block_device *device, const struct block_compact *how, char *error);
 };
 
 /* Base of each driver's own struct. While it is open only block_resize() changes @geometry: its size. */
@@ -241,6 +250,19 @@ struct block_device *block_detach(struct block_device *device);
  * Context: any; nothing in flight.
  */
 void block_begin_merge(struct block_device *child);
+
+/**
+ * block_compact() - Give back the room in an image's file that its contents do not need: what is zero, and
+ * gaps. The disk reads as before.
+ * @error: as block_open()
+ *
+ * It can be stopped, and a crash may come, at any time: what was done so far stays done.
+ *
+ * Context: as block_resize().
+ * Return: 0, -LIS_CANCELED (stopped by @how), -LIS_UNSUPPORTED (the format keeps its room), -LIS_READONLY,
+ * -LIS_NOSPACE, -LIS_NOMEM, -LIS_IO.
+ */
+int block_compact(struct block_device *device, const struct block_compact *how, char *error) LIS_MUST_USE;
 
 /** block_close() - Flush, close, unlock, free. Nothing may be in flight. NULL is fine. Return: as block_done. */
 int block_close(struct block_device *device);

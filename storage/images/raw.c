@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "storage/images/compact.h"
 #include "storage/images/query.h"
 #include "storage/images/transfer.h"
 
@@ -136,12 +137,20 @@ static int raw_resize(struct block_device *device, uint64_t size_bytes, char *er
 	return 0;
 }
 
+static int raw_compact(struct block_device *device, const struct block_compact *how, char *error)
+{
+	if (((struct raw *)device)->is_device)
+		return image_error(error, -LIS_UNSUPPORTED, device->path, "is a device, which has no room to give back");
+	return compact_raw(device, how, error);
+}
+
 static const struct block_driver raw_driver = {
 	.name = "raw",
 	.submit = raw_submit,
 	.close = raw_close,
 	.map = raw_map,
 	.resize = raw_resize,
+	.compact = raw_compact,
 };
 
 /* ---- opening ---- */

@@ -256,6 +256,13 @@ int vhd_diff_mark(struct vhd *vhd, struct block_request *request) LIS_MUST_USE;
 /** vhd_diff_map() - As block_driver.map, for a block that is not known to be whole. */
 int vhd_diff_map(struct vhd *vhd, uint64_t offset_bytes, struct block_extent *out_extent) LIS_MUST_USE;
 
+/** vhd_trim() - End the file where its last block does. Context, return: as vhd_settle_footer(). */
+int vhd_trim(struct vhd *vhd) LIS_MUST_USE;
+
+/* ---- vhd_compact.c ---- */
+
+int vhd_compact(struct block_device *device, const struct block_compact *how, char *error) LIS_MUST_USE;
+
 /* ---- vhd_query.c ---- */
 
 int vhd_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);

@@ -288,6 +288,7 @@ static const struct block_driver vhd_driver = {
 	.map = vhd_map,
 	.describe = vhd_describe,
 	.resize = vhd_resize,
+	.compact = vhd_compact,
 };
 
 static int parse(struct vhd *vhd, struct vhd_header *header)

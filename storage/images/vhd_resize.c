@@ -238,8 +238,7 @@ static int grow_disk(struct resize *resize)
 	return result;
 }
 
-/* The end of the file, where no block is any more. */
-static int give_up_end(struct vhd *vhd)
+int vhd_trim(struct vhd *vhd)
 {
 	uint64_t end_bytes = be64toh(vhd->footer->header_offset_bytes) + sizeof(struct vhd_header);
 	uint64_t bat_bytes = (uint64_t)vhd->bat_entries * sizeof(uint32_t);
@@ -272,7 +271,7 @@ static int shrink_disk(struct resize *resize)
 	vhd->block_count = resize->block_count;
 	if (!result)
 		result = vhd_settle_now(vhd);
-	return result ? result : give_up_end(vhd);
+	return result ? result : vhd_trim(vhd);
 }
 
 static int resize_dynamic(struct vhd *vhd, uint64_t size_bytes, char *error)

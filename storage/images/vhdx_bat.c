@@ -388,6 +388,21 @@ void vhdx_bat_unmap(struct vhdx *vhdx, uint64_t block)
 	pthread_mutex_unlock(&vhdx->lock);
 }
 
+void vhdx_bat_trim(struct vhdx *vhdx)
+{
+	struct vhdx_space *space = &vhdx->space;
+	uint64_t end_bytes = vhdx->regions_end_bytes;
+
+	for (uint64_t block = 0; block < vhdx->block_count; block++) {
+		uint64_t place = vhdx_bat_entry(vhdx, block) & VHDX_BAT_OFFSET;
+
+		if (place && place + vhdx->block_bytes > end_bytes)
+			end_bytes = place + vhdx->block_bytes;
+	}
+	if (end_bytes < space->end_bytes && !image_clear(vhdx->image.fd, end_bytes, space->end_bytes))
+		space->end_bytes = end_bytes;
+}
+
 /* ---- for the journal ---- */
 
 static void collect_sector(struct vhdx *vhdx, uint32_t sector)

@@ -145,6 +145,9 @@ int vhdx_read(struct vhdx *vhdx, void *data, uint64_t bytes, uint64_t offset_byt
 /** vhdx_patch() - Bring @data, read at @offset_bytes, to where the log says. */
 void vhdx_patch(const struct vhdx *vhdx, void *data, uint64_t bytes, uint64_t offset_bytes);
 
+/** vhdx_regions_read() - The region table that counts. @table: VHDX_REGION_TABLE_BYTES, aligned. */
+int vhdx_regions_read(struct vhdx *vhdx, uint8_t *table) LIS_MUST_USE;
+
 /** vhdx_checksum() - CRC-32C of a structure whose checksum field counts as zero. */
 uint32_t vhdx_checksum(const void *data, size_t bytes);
 
@@ -268,6 +271,12 @@ void vhdx_bat_zero(struct vhdx *vhdx, uint64_t block);
 void vhdx_bat_unmap(struct vhdx *vhdx, uint64_t block);
 
 /**
+ * vhdx_bat_trim() - The end of the file, where no block is any more, is free again; closing cuts it off.
+ * Context: may sleep, nothing is in flight, all entries are durable.
+ */
+void vhdx_bat_trim(struct vhdx *vhdx);
+
+/**
  * vhdx_bat_collect() - Copy dirty sectors, of bitmaps and then of the BAT, from the journal's cursors on as far
  * as one entry of the log has room, and mark them clean.
  */
@@ -318,6 +327,10 @@ int vhdx_journal_close(struct vhdx *vhdx) LIS_MUST_USE;
 void vhdx_resume(struct block_request *request, int error);
 
 void vhdx_submit(struct block_device *device, struct block_request *request);
+
+/* ---- vhdx_compact.c ---- */
+
+int vhdx_compact(struct block_device *device, const struct block_compact *how, char *error) LIS_MUST_USE;
 
 /* ---- vhdx_resize.c ---- */
 

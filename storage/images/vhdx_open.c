@@ -172,7 +172,7 @@ static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
 	return a < b + b_bytes && b < a + a_bytes;
 }
 
-static int read_region_table(struct vhdx *vhdx, uint8_t *table)
+int vhdx_regions_read(struct vhdx *vhdx, uint8_t *table)
 {
 	static const uint64_t offsets[2] = { VHDX_REGION_TABLE1_OFFSET, VHDX_REGION_TABLE2_OFFSET };
 	struct vhdx_region_table header;
@@ -259,7 +259,7 @@ static int parse_regions(struct vhdx *vhdx)
 
 	if (!table)
 		return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
-	result = read_region_table(vhdx, table);
+	result = vhdx_regions_read(vhdx, table);
 	if (!result)
 		result = take_regions(vhdx, table);
 	free(table);
@@ -481,6 +481,7 @@ static const struct block_driver vhdx_driver = {
 	.describe = vhdx_describe,
 	.begin_merge = vhdx_begin_merge,
 	.resize = vhdx_resize,
+	.compact = vhdx_compact,
 };
 
 static int parse(struct vhdx *vhdx)

@@ -247,22 +247,6 @@ static int grow_disk(struct resize *resize)
 	return result;
 }
 
-/* The end of the file, where nothing is any more. */
-static void give_up_end(struct vhdx *vhdx)
-{
-	struct vhdx_space *space = &vhdx->space;
-	uint64_t end_bytes = vhdx->regions_end_bytes;
-
-	for (uint64_t block = 0; block < vhdx->block_count; block++) {
-		uint64_t place = vhdx_bat_entry(vhdx, block) & VHDX_BAT_OFFSET;
-
-		if (place && place + vhdx->block_bytes > end_bytes)
-			end_bytes = place + vhdx->block_bytes;
-	}
-	if (end_bytes < space->end_bytes && !image_clear(vhdx->image.fd, end_bytes, space->end_bytes))
-		space->end_bytes = end_bytes;
-}
-
 /* Blocks behind the new end lose their places. */
 static int shrink_disk(struct resize *resize)
 {
@@ -285,7 +269,7 @@ static int shrink_disk(struct resize *resize)
 	vhdx->block_count = resize->block_count;
 	/* They no longer count: where this fails it only costs room. */
 	if (!vhdx_journal_settle(vhdx))
-		give_up_end(vhdx);
+		vhdx_bat_trim(vhdx);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Images that change their shape: blocks are discarded, disks get longer and shorter, beside random requests and a model in
+ * Images that change their shape: blocks are discarded, what is zero is given back, disks get longer and shorter, beside random requests and a model in
  * memory that says what they must hold. What a crash meanwhile leaves is test_crash.c's.
  */
 #include <setjmp.h>
@@ -129,6 +129,82 @@ static void discarded_blocks_free_their_room_and_find_it_again(void **state)
 	room(&again_bytes);
 	assert_int_equal(again_bytes, file_bytes);
 	free(model.bytes);
+}
+
+/* ---- compact ---- */
+
+struct stop {
+	uint64_t after; /* so many calls */
+};
+
+static bool goes_on(void *context, uint64_t done_bytes, uint64_t all_bytes)
+{
+	struct stop *stop = context;
+
+	assert_true(done_bytes <= 2 * all_bytes);
+	return !stop || stop->after-- > 0;
+}
+
+/* Blocks come, some become zero, by all means there are; then nothing is in the file that need not be. */
+static void compact_at_random(const struct shape *shape)
+{
+	struct model model = { .threads = 2, .requests = 150, .flushes = true, .clears = true };
+	struct stop stop = { 0 };
+	const struct block_compact how = { goes_on, NULL }, stopped = { goes_on, &stop };
+	uint64_t file_bytes, state = 11;
+	struct block_device *device;
+
+	create_disk(shape, 60 * MIB);
+	device = open_disk();
+	model.bytes = calloc(1, MODEL_BYTES_MAX);
+	for (uint64_t round = 1; round <= 4; round++) {
+		uint64_t from = block_random(&state) % 30 * MIB, bytes = 20 * MIB;
+
+		model.device = device;
+		model.seed = round;
+		assert_int_equal(model_run(&model), 0);
+		assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, from, memset(model.bytes + from, 0, bytes),
+					  bytes), 0);
+		if (round % 2) {
+			stop.after = 2;
+			assert_int_equal(block_compact(device, &stopped, error), -LIS_CANCELED);
+			assert_int_equal(model_compare(&model, device, loop), 0);
+		}
+		assert_int_equal(block_compact(device, &how, error), 0);
+		if (block_random(&state) % 2)
+			device = reopen(device);
+		assert_int_equal(model_compare(&model, device, loop), 0);
+	}
+	/* All of it zero: the file is as one that was just made. */
+	memset(model.bytes, 0, 60 * MIB);
+	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, model.bytes, 60 * MIB), 0);
+	assert_int_equal(block_compact(device, &how, error), 0);
+	assert_int_equal(block_close(device), 0);
+	assert_true(room(&file_bytes) < MIB);
+	assert_true(!strcmp(shape->format, "raw") || file_bytes <= 4 * MIB);
+	device = open_disk();
+	assert_int_equal(model_compare(&model, device, loop), 0);
+	assert_int_equal(block_close(device), 0);
+	free(model.bytes);
+}
+
+static void a_compacted_image_holds_the_same_and_nothing_else(void **state)
+{
+	struct block_device *device;
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		const struct block_compact how = { goes_on, NULL };
+
+		if (!shapes[i].fixed) {
+			compact_at_random(&shapes[i]);
+			continue;
+		}
+		create_disk(&shapes[i], 8 * MIB);
+		device = open_disk();
+		assert_int_equal(block_compact(device, &how, error), -LIS_UNSUPPORTED);
+		assert_non_null(strstr(error, "fixed"));
+		assert_int_equal(block_close(device), 0);
+	}
 }
 
 /* ---- resize ---- */
@@ -277,6 +353,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(discarded_blocks_free_their_room_and_find_it_again),
+		cmocka_unit_test(a_compacted_image_holds_the_same_and_nothing_else),
 		cmocka_unit_test(a_disk_keeps_its_contents_while_its_size_changes),
 		cmocka_unit_test(a_disk_grows_far_beyond_the_room_of_its_table),
 		cmocka_unit_test(a_file_gets_shorter_with_its_disk),
