@@ -120,6 +120,10 @@ static void print_drive(struct json_object *drive)
 	       json_number(drive, "reads"), size_text(json_number(drive, "read_bytes"), in),
 	       json_number(drive, "writes"), size_text(json_number(drive, "written_bytes"), out),
 	       json_text(drive, "path", "(empty)"), json_flag(drive, "read_only") ? " (read-only)" : "");
+	if (json_number(drive, "parents"))
+		printf(" (over %" PRIu64 " more)", json_number(drive, "parents"));
+	if (*json_text(drive, "being", ""))
+		printf(" (being %s)", json_text(drive, "being", ""));
 	if (json_number(drive, "errors"))
 		printf(" (%" PRIu64 " errors)", json_number(drive, "errors"));
 	printf("\n");

@@ -212,7 +212,9 @@ static void resize_done(struct vm_change *change)
 	if (change->result)
 		return;
 	scsi_disk_resized(unit->scsi);
-	storvsp_rescan(change->vm->controllers[unit->drive.controller]);
+	/* At the end the controller may be gone already. */
+	if (change->vm->phase != VM_ENDED)
+		storvsp_rescan(change->vm->controllers[unit->drive.controller]);
 }
 
 static void resize_run(struct io_work *work)

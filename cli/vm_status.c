@@ -103,12 +103,25 @@ static struct json_object *vmbus_json(struct vm *vm)
 
 /* ---- drives ---- */
 
+static uint32_t depth_of(const struct block_device *image)
+{
+	uint32_t depth = 0;
+
+	while ((image = image->parent))
+		depth++;
+	return depth;
+}
+
 static struct json_object *drive_json(const struct vm_unit *unit)
 {
 	static const char *const types[] = {
 		[VM_DRIVE_DISK] = "disk", [VM_DRIVE_CD] = "cd", [VM_DRIVE_PASSTHROUGH] = "passthrough",
 	};
+	/* What is behind may be worked on: of that, only what does not change. */
 	const struct block_device *image = unit->live ? live_behind(unit->live) : unit->image;
+	const struct block_geometry *geometry = unit->live ? &live_device(unit->live)->geometry
+					       : image	    ? &image->geometry
+							    : NULL;
 	const struct scsi_counters *counters = scsi_unit_counters(unit->scsi);
 	struct json_object *json = json_object_new_object();
 
@@ -116,11 +129,13 @@ static struct json_object *drive_json(const struct vm_unit *unit)
 	add_text(json, "type", types[unit->drive.kind]);
 	add_text(json, "path", *unit->drive.path ? unit->drive.path : NULL);
 	add_text(json, "format", image ? image->driver->name : NULL);
+	add_number(json, "parents", image ? depth_of(image) : 0);
+	add_text(json, "being", unit->doing);
 	add_number(json, "controller", unit->drive.controller);
 	add_number(json, "lun", unit->drive.lun);
 	json_object_object_add(json, "size_bytes",
-			       image ? json_object_new_uint64(image->geometry.size_bytes) : NULL);
-	add_bool(json, "read_only", image ? image->geometry.read_only : unit->drive.read_only);
+			       geometry ? json_object_new_uint64(geometry->size_bytes) : NULL);
+	add_bool(json, "read_only", geometry ? geometry->read_only : unit->drive.read_only);
 	add_number(json, "reads", counters->reads);
 	add_number(json, "read_bytes", counters->read_bytes);
 	add_number(json, "writes", counters->writes);

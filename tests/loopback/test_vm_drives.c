@@ -43,7 +43,8 @@ struct rig {
 	bool busy[LUNS][BLOCKS];
 	bool uses[LUNS];     /* reads and writes there */
 	uint32_t done[LUNS], absent[LUNS], in_flight;
-	uint32_t rescans;
+	uint32_t rescans, attentions;
+	uint32_t sense;      /* key and codes of the last attention */
 	uint64_t random;
 };
 
@@ -54,7 +55,7 @@ static void path_of(const struct rig *rig, const char *name, char *path)
 
 static void make_image(const struct rig *rig, const char *name)
 {
-	struct block_create_options options = { .format = "raw", .size_bytes = DISK_BYTES };
+	struct block_create_options options = { .format = strrchr(name, '.') + 1, .size_bytes = DISK_BYTES };
 	char path[128], error[BLOCK_ERROR_BYTES];
 
 	path_of(rig, name, path);
@@ -131,6 +132,11 @@ static void finish_io(struct rig *rig, const struct storvsp_reply *reply)
 	rig->in_flight--;
 	if (reply->packet.request.srb_status == STORVSC_SRB_INVALID_LUN) {
 		rig->absent[slot->lun]++;
+		return;
+	}
+	if (reply->packet.request.scsi_status == SCSI_CHECK_CONDITION && reply->packet.request.sense[2] == 6) {
+		rig->sense = SCSI_SENSE(6, reply->packet.request.sense[12], reply->packet.request.sense[13]);
+		rig->attentions++;
 		return;
 	}
 	assert_int_equal(reply->packet.request.srb_status, STORVSC_SRB_SUCCESS);
@@ -214,41 +220,52 @@ static uint32_t guest_counts(struct rig *rig)
 
 /* ---- commands ---- */
 
+/* A command that succeeds, with up to two arguments; its answer is the caller's. */
+static struct json_object *call(struct rig *rig, const char *command, const char *drive, const char *name,
+				const char *value)
+{
+	struct vm_rig_call call;
+
+	vm_rig_begin(&rig->base, &call, command, "drive", drive, name, value);
+	if (vm_rig_finish(&rig->base, &call))
+		fail_msg("%s %s: %s", command, drive, call.error);
+	return call.result;
+}
+
 /* Returns the drive's number. */
 static int add(struct rig *rig, const char *name, const char *options)
 {
-	struct vm_rig_call call;
 	char path[128], spec[160];
+	struct json_object *result;
 	int number = -1;
 
 	path_of(rig, name, path);
 	snprintf(spec, sizeof(spec), "%s%s", path, options);
-	vm_rig_begin(&rig->base, &call, "drive-add", "drive", spec, NULL, NULL);
-	if (vm_rig_finish(&rig->base, &call))
-		fail_msg("add %s: %s", spec, call.error);
-	assert_int_equal(sscanf(json_text(call.result, "name", ""), "drive%d", &number), 1);
-	json_object_put(call.result);
+	result = call(rig, "drive-add", spec, NULL, NULL);
+	assert_int_equal(sscanf(json_text(result, "name", ""), "drive%d", &number), 1);
+	json_object_put(result);
 	return number;
 }
 
 static void remove_drive(struct rig *rig, const char *drive)
 {
+	json_object_put(call(rig, "drive-remove", drive, NULL, NULL));
+}
+
+static void refuses_with(struct rig *rig, const char *command, const char *drive, const char *name,
+			 const char *value, int err, const char *says)
+{
 	struct vm_rig_call call;
 
-	vm_rig_begin(&rig->base, &call, "drive-remove", "drive", drive, NULL, NULL);
-	if (vm_rig_finish(&rig->base, &call))
-		fail_msg("remove %s: %s", drive, call.error);
-	json_object_put(call.result);
+	vm_rig_begin(&rig->base, &call, command, "drive", drive, name, value);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), err);
+	if (!strstr(call.error, says))
+		fail_msg("%s %s: %s", command, drive, call.error);
 }
 
 static void refuses(struct rig *rig, const char *command, const char *value, int err, const char *says)
 {
-	struct vm_rig_call call;
-
-	vm_rig_begin(&rig->base, &call, command, "drive", value, NULL, NULL);
-	assert_int_equal(vm_rig_finish(&rig->base, &call), err);
-	if (!strstr(call.error, says))
-		fail_msg("%s %s: %s", command, value, call.error);
+	refuses_with(rig, command, value, NULL, NULL, err, says);
 }
 
 static void refuses_file(struct rig *rig, const char *name, const char *options, int err, const char *says)
@@ -487,6 +504,190 @@ static void a_drive_on_its_way_is_busy(void **state)
 	image_holds(rig, "first.raw", 0);
 }
 
+/* ---- size ---- */
+
+static void a_disk_grows_under_load(void **state)
+{
+	struct rig *rig = *state;
+	static const char *const images[] = { "a.raw", "c.vhdx" };
+
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct vm_unit *unit = &rig->base.vm->units[1];
+		uint8_t lun = (uint8_t)(1 + i);
+		uint32_t rescans;
+
+		if (i)
+			make_image(rig, images[i]);
+		assert_int_equal(add(rig, images[i], i ? ",lun=2" : ",lun=1"), 1);
+		guest_works(rig, lun, 200);
+		rescans = rig->rescans;
+		rig->attentions = 0;
+		json_object_put(call(rig, "drive-resize", "drive1", "size", "+3M"));
+		guest_works(rig, lun, 100);
+		assert_true(live_device(unit->live)->geometry.size_bytes == DISK_BYTES + (3u << 20));
+		/* It is told, once, and asked to look. */
+		assert_int_equal(rig->attentions, 1);
+		assert_int_equal(rig->sense, SCSI_SENSE_CAPACITY_CHANGED);
+		assert_true(rig->rescans > rescans);
+		json_object_put(call(rig, "drive-resize", "drive1", "size", "4M")); /* it is */
+		guest_rests(rig);
+		remove_drive(rig, "drive1");
+		image_holds(rig, images[i], lun);
+	}
+	drop_image(rig, "c.vhdx");
+}
+
+static void a_size_that_cannot_be_leaves_all_as_it_was(void **state)
+{
+	struct rig *rig = *state;
+
+	guest_works(rig, 0, 50);
+	refuses_with(rig, "drive-resize", "drive0", "size", "100K", -LIS_REFUSED, "--shrink");
+	refuses_with(rig, "drive-resize", "drive0", "size", "much", -LIS_INVALID, "size 'much'");
+	refuses_with(rig, "drive-resize", "drive1", "size", "2M", -LIS_NOTFOUND, "no drive 'drive1'");
+	assert_int_equal(add(rig, "a.raw", ",ro"), 1);
+	refuses_with(rig, "drive-resize", "drive1", "size", "2M", -LIS_READONLY, "for reading only");
+	guest_works(rig, 0, 50);
+	guest_rests(rig);
+	assert_int_equal(rig->attentions, 0);
+	remove_drive(rig, "drive0");
+	image_holds(rig, "first.raw", 0);
+}
+
+/* ---- checkpoints ---- */
+
+/* The guest knows it by @lun. */
+static void add_vhdx(struct rig *rig, const char *name, const char *options, uint8_t lun)
+{
+	make_image(rig, name);
+	add(rig, name, options);
+	guest_works(rig, lun, 200);
+}
+
+/* A checkpoint with a child of that name. */
+static void checkpoint(struct rig *rig, const char *drive, const char *child)
+{
+	char path[128];
+
+	path_of(rig, child, path);
+	json_object_put(call(rig, "drive-checkpoint", drive, "child", path));
+}
+
+static void a_checkpoint_keeps_what_was_and_what_comes(void **state)
+{
+	struct rig *rig = *state;
+	static uint64_t before[BLOCKS];
+	const struct vm_unit *unit = &rig->base.vm->units[1];
+
+	add_vhdx(rig, "c.vhdx", "", 1);
+	guest_rests(rig);
+	memcpy(before, rig->seeds[1], sizeof(before));
+	checkpoint(rig, "drive1", "c1.avhdx");
+	assert_non_null(strstr(unit->drive.path, "c1.avhdx"));
+	assert_non_null(live_behind(unit->live)->parent);
+	/* More of them, and under load. */
+	for (int i = 2; i < 5; i++) {
+		char child[16];
+
+		guest_works(rig, 1, 300);
+		snprintf(child, sizeof(child), "c%d.avhdx", i);
+		checkpoint(rig, "drive1", child);
+	}
+	guest_works(rig, 1, 300);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c4.avhdx", 1);
+	memcpy(rig->seeds[1], before, sizeof(before));
+	for (int i = 1; i < 5; i++) {
+		char child[16];
+
+		snprintf(child, sizeof(child), "c%d.avhdx", i);
+		drop_image(rig, child);
+	}
+	image_holds(rig, "c.vhdx", 1);
+	drop_image(rig, "c.vhdx");
+}
+
+static void all_drives_are_kept_at_one_instant(void **state)
+{
+	struct rig *rig = *state;
+	static uint64_t before[2][BLOCKS];
+	struct json_object *result;
+
+	remove_drive(rig, "drive0");
+	add_vhdx(rig, "c.vhdx", ",lun=1", 1);
+	add_vhdx(rig, "d.vhdx", ",lun=2", 2);
+	assert_int_equal(add(rig, "a.raw", ",lun=3,ro"), 2);
+	guest_rests(rig);
+	memcpy(before, rig->seeds[1], sizeof(before));
+	result = call(rig, "drive-checkpoint", "", NULL, NULL);
+	assert_int_equal(json_count(result, "checkpoints"), 2);
+	guest_works(rig, 1, 200);
+	guest_works(rig, 2, 200);
+	guest_rests(rig);
+	remove_drive(rig, "drive0");
+	remove_drive(rig, "drive1");
+	for (uint8_t i = 0; i < 2; i++) {
+		const char *path = json_text(json_item(result, "checkpoints", i), "path", "");
+		const char *name = strrchr(path, '/') + 1;
+
+		assert_int_equal(strlen(name), strlen("c_20260101-000000.avhdx"));
+		image_holds(rig, name, 1 + i);
+		drop_image(rig, name);
+		memcpy(rig->seeds[1 + i], before[i], sizeof(before[i]));
+		image_holds(rig, i ? "d.vhdx" : "c.vhdx", 1 + i);
+		drop_image(rig, i ? "d.vhdx" : "c.vhdx");
+	}
+	json_object_put(result);
+}
+
+static void a_checkpoint_that_cannot_be_leaves_all_as_it_was(void **state)
+{
+	struct rig *rig = *state;
+	char path[128];
+
+	refuses(rig, "drive-checkpoint", "drive0", -LIS_UNSUPPORTED, "drive0 is raw, which has no checkpoints");
+	refuses(rig, "drive-checkpoint", "drive9", -LIS_NOTFOUND, "no drive 'drive9'");
+	add_vhdx(rig, "c.vhdx", "", 1);
+	/* All or none. */
+	refuses(rig, "drive-checkpoint", "", -LIS_UNSUPPORTED, "drive0 is raw");
+	assert_null(rig->base.vm->units[0].doing);
+	path_of(rig, "a.raw", path);
+	refuses_with(rig, "drive-checkpoint", "drive1", "child", path, -LIS_REFUSED, "a.raw: ");
+	path_of(rig, "none/c1.avhdx", path);
+	refuses_with(rig, "drive-checkpoint", "drive1", "child", path, -LIS_NOTFOUND, "none/c1.avhdx: ");
+	assert_int_equal(add(rig, "b.raw", ",ro"), 2);
+	refuses(rig, "drive-checkpoint", "drive2", -LIS_READONLY, "drive2 is read-only");
+	guest_works(rig, 1, 100);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c.vhdx", 1);
+	drop_image(rig, "c.vhdx");
+}
+
+/* ---- what happens at the same time ---- */
+
+static void a_drive_that_is_changed_is_busy(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_unit *unit = &rig->base.vm->units[0];
+	struct vm_rig_call change, other;
+
+	guest_works(rig, 0, 50);
+	vm_rig_begin(&rig->base, &change, "drive-resize", "drive", "drive0", "size", "2M");
+	while (!unit->doing)
+		io_loop_turn(rig->base.vm->loop, false);
+	/* The I/O loop does not come to its gate. */
+	vm_rig_begin(&rig->base, &other, "drive-remove", "drive", "drive0", NULL, NULL);
+	while (!atomic_load(&other.done))
+		io_loop_turn(rig->base.vm->loop, false);
+	assert_int_equal(vm_rig_finish(&rig->base, &other), -LIS_BUSY);
+	assert_string_equal(other.error, "drive0 is being resized");
+	assert_int_equal(vm_rig_finish(&rig->base, &change), 0);
+	json_object_put(change.result);
+	guest_rests(rig);
+}
+
 /* @command is under way; its client hears of it or of the end, and nobody waits for ever. */
 static void ends_during(struct rig *rig, const char *command, const char *drive, uint32_t number,
 			enum vm_unit_state before)
@@ -517,6 +718,22 @@ static void the_vm_may_end_during_a_removal(void **state)
 	ends_during(*state, "drive-remove", "drive0", 0, VM_UNIT_ON);
 }
 
+static void the_vm_may_end_during_a_change(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_rig_call change;
+
+	guest_works(rig, 0, 50);
+	vm_rig_begin(&rig->base, &change, "drive-resize", "drive", "drive0", "size", "2M");
+	while (!rig->base.vm->units[0].doing)
+		io_loop_turn(rig->base.vm->loop, false);
+	end_vm(rig);
+	pthread_join(change.thread, NULL);
+	assert_true(change.err == 0 || change.err == -LIS_GONE);
+	if (!change.err)
+		json_object_put(change.result);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -527,8 +744,15 @@ int main(void)
 		TEST(a_controller_is_full_with_64),
 		TEST(drives_come_and_go_under_load),
 		TEST(a_drive_on_its_way_is_busy),
+		TEST(a_disk_grows_under_load),
+		TEST(a_size_that_cannot_be_leaves_all_as_it_was),
+		TEST(a_checkpoint_keeps_what_was_and_what_comes),
+		TEST(all_drives_are_kept_at_one_instant),
+		TEST(a_checkpoint_that_cannot_be_leaves_all_as_it_was),
+		TEST(a_drive_that_is_changed_is_busy),
 		TEST(the_vm_may_end_during_an_addition),
 		TEST(the_vm_may_end_during_a_removal),
+		TEST(the_vm_may_end_during_a_change),
 	};
 
 	return cmocka_run_group_tests_name("drives", tests, NULL, NULL);
