@@ -103,9 +103,10 @@ int vhd_compact(struct block_device *device, const struct block_compact *how, ch
 	struct compact compact;
 	int result;
 
-	if (vhd->fixed)
-		return image_error(error, -LIS_UNSUPPORTED, device->path,
-				   "is a fixed image, which keeps its room; 'lis disk convert' makes it dynamic");
+	if (vhd->fixed || vhd->differencing)
+		return image_error(error, -LIS_UNSUPPORTED, device->path, vhd->fixed ?
+				   "is a fixed image, which keeps its room; 'lis disk convert' makes it dynamic" :
+				   "is a differencing image; only dynamic ones are compacted");
 	result = compact_init(&compact, &vhd->image, how);
 	compact.block_bytes = vhd->bitmap_bytes + (uint64_t)vhd->block_bytes;
 	compact.align_bytes = IMAGE_PAGE_BYTES;
