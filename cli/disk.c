@@ -211,7 +211,7 @@ static const struct sub {
 } subs[] = {
 	{ "create", disk_create, 1, "sbtFf" },
 	{ "info", disk_info, 1, "tj" },
-	{ "check", disk_check, 1, "t" },
+	{ "check", disk_check, 1, "tr" },
 	{ "convert", disk_convert, 2, "btFfq" },
 	{ "resize", disk_resize, 2, "tS" },
 	{ "diff", disk_diff, 2, "btf" },
@@ -232,6 +232,7 @@ static const struct option long_options[] = {
 	{ "keep", no_argument, NULL, 'k' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "shrink", no_argument, NULL, 'S' },
+	{ "repair", no_argument, NULL, 'r' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -279,6 +280,9 @@ static int take_option(int option, const char *value, struct disk_options *optio
 		return 0;
 	case 'k':
 		options->keep = true;
+		return 0;
+	case 'r':
+		options->repair = true;
 		return 0;
 	case 'S':
 		options->shrink = true;

@@ -16,7 +16,7 @@ struct disk_options {
 	uint64_t size_bytes;  /* 0: not given */
 	uint32_t block_bytes; /* 0: not given */
 	const char *into;     /* NULL: not given */
-	bool fixed, force, json, keep, quiet, shrink, help;
+	bool fixed, force, json, keep, quiet, shrink, repair, help;
 };
 
 /** disk_create(), ... - A sub-command. Return: exit status. */

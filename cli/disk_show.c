@@ -12,6 +12,7 @@
 #include "cli/disk.h"
 #include "cli/exit.h"
 #include "cli/json.h"
+#include "io/error.h"
 
 #define MAP_ROWS 16u
 #define MAP_COLUMNS_DEFAULT 64u
@@ -159,33 +160,73 @@ int disk_info(const struct disk_options *options)
 
 /* ---- check ---- */
 
-/* One image of the chain. Return: exit status. */
-static int check_one(struct block_device *device)
+static int count_findings(const struct block_details *details)
 {
-	struct block_details details;
+	int count = 0;
+
+	for (int i = 0; i < BLOCK_DETAILS_LINES; i++)
+		count += !!details->notes[i] + !!details->problems[i];
+	return count;
+}
+
+/* What was found, one line each. */
+static int print_findings(const struct block_device *device, const struct block_details *details)
+{
 	int status = LIS_EXIT_OK;
 
-	block_describe(device, &details);
-	for (int i = 0; i < BLOCK_DETAILS_LINES && details.notes[i]; i++)
-		printf("%s: note: %s\n", device->path, details.notes[i]);
-	for (int i = 0; i < BLOCK_DETAILS_LINES && details.problems[i]; i++) {
+	for (int i = 0; i < BLOCK_DETAILS_LINES && details->notes[i]; i++)
+		printf("%s: note: %s\n", device->path, details->notes[i]);
+	for (int i = 0; i < BLOCK_DETAILS_LINES && details->problems[i]; i++) {
 		printf("%s: is a damaged %s file: %s\n", device->path, device->driver->name,
-		       details.problems[i]);
+		       details->problems[i]);
 		status = LIS_EXIT_DAMAGED;
 	}
+	return status;
+}
+
+/* Opening for writing puts right what it can, and repairing the rest. */
+static int repair(const struct disk_options *options)
+{
+	const struct block_open_options open_options = { .format = options->format };
+	char error[BLOCK_ERROR_BYTES];
+	struct block_device *device;
+	int result, closed;
+
+	if (block_open(options->paths[0], &open_options, &device, error))
+		return complain("%s", error);
+	result = block_repair(device);
+	closed = block_close(device);
+	if (result || closed)
+		return complain("%s: cannot be repaired: %s", options->paths[0],
+				lis_error_text(result ? result : closed));
+	return LIS_EXIT_OK;
+}
+
+/* One image of the chain. @before: what was found before it was repaired; 0: it was not. */
+static int check_one(struct block_device *device, int before, int *out_found)
+{
+	struct block_details details;
+	int status;
+
+	block_describe(device, &details);
+	status = print_findings(device, &details);
+	*out_found = count_findings(&details);
 	if (status == LIS_EXIT_OK && details.kind)
-		printf("%s: no damage (%s, %s)\n", device->path, device->driver->name, details.kind);
+		printf("%s: %s (%s, %s)\n", device->path, *out_found < before ? "repaired" : "no damage",
+		       device->driver->name, details.kind);
 	else if (status == LIS_EXIT_OK)
 		printf("%s: is raw: there is nothing but contents, and these are not checked\n", device->path);
 	return status;
 }
 
-int disk_check(const struct disk_options *options)
+/* @out_found: of the image itself */
+static int check(const struct disk_options *options, int before, int *out_found)
 {
 	char error[BLOCK_ERROR_BYTES];
 	struct block_device *device;
-	int result = open_image(options, &device, error), status = LIS_EXIT_OK;
+	int result = open_image(options, &device, error), status, found;
 
+	*out_found = 0;
 	if (result == -LIS_FORMAT) {
 		/* Opening looks at all metadata, of the parents too, and says what is wrong first. */
 		printf("%s\n", error);
@@ -193,11 +234,22 @@ int disk_check(const struct disk_options *options)
 	}
 	if (result)
 		return complain("%s", error);
-	for (struct block_device *image = device; image; image = image->parent)
-		if (check_one(image))
+	status = check_one(device, before, out_found);
+	for (struct block_device *image = device->parent; image; image = image->parent)
+		if (check_one(image, 0, &found))
 			status = LIS_EXIT_DAMAGED;
 	(void)block_close(device);
 	return status;
+}
+
+int disk_check(const struct disk_options *options)
+{
+	int before, found, status = check(options, 0, &before);
+
+	if (!options->repair || !before)
+		return status;
+	status = repair(options);
+	return status ? status : check(options, before, &found);
 }
 
 /* ---- map ---- */

@@ -134,7 +134,7 @@ static const struct command commands[] = {
 	{ "disk", command_disk, "make, look at, check, convert, resize and merge disk images",
 	  "usage: lis disk create PATH --size N [--format FORMAT] [--fixed] [--block-size N] [--force]\n"
 	  "       lis disk info PATH [--json]\n"
-	  "       lis disk check PATH\n"
+	  "       lis disk check PATH [--repair]\n"
 	  "       lis disk convert FROM TO [--format FORMAT] [--fixed] [--block-size N] [--force] [--quiet]\n"
 	  "       lis disk resize PATH SIZE|+SIZE [--shrink]\n"
 	  "       lis disk compact PATH [--quiet]\n"
@@ -166,6 +166,7 @@ static const struct command commands[] = {
 	  "  --force          replace PATH or TO if it exists\n"
 	  "  --into BASE      merge CHILD and all between into BASE, further down, not one level only\n"
 	  "  --keep           leave CHILD, empty, instead of removing it\n"
+	  "  --repair         let check put right what can be without a loss\n"
 	  "  --shrink         let resize cut off what is behind the new end\n"
 	  "  --json           for programs\n"
 	  "  --quiet          no progress bar on the terminal\n"

@@ -351,6 +351,13 @@ struct block_device *block_detach(struct block_device *device)
 	return parent;
 }
 
+int block_repair(struct block_device *device)
+{
+	if (device->geometry.read_only)
+		return -LIS_READONLY;
+	return device->driver->repair ? device->driver->repair(device) : 0;
+}
+
 int block_compact(struct block_device *device, const struct block_compact *how, char *error)
 {
 	int result;

@@ -108,6 +108,8 @@ struct block_driver {
 	void (*begin_merge)(struct block_device *child);
 	/* Optional, see block_resize(), which has checked what is the same for all formats. */
 	int (*resize)(struct block_device *device, uint64_t size_bytes, char *error);
+	/* Optional, see block_repair(): what opening for writing has not put right by itself. */
+	int (*repair)(struct block_device *device);
 	/* Optional, see block_compact(). */
 	int (*compact)(struct block_device *device, const struct block_compact *how, char *error);
 };
@@ -250,6 +252,14 @@ struct block_device *block_detach(struct block_device *device);
  * Context: any; nothing in flight.
  */
 void block_begin_merge(struct block_device *child);
+
+/**
+ * block_repair() - Put right what can be without a loss, of what block_describe() tells: copies of metadata of
+ * which another one is good. The rest (footers, logs) opening for writing has done already.
+ *
+ * Context: as block_resize(). Return: 0, -LIS_READONLY, -LIS_NOSPACE, -LIS_NOMEM, -LIS_IO.
+ */
+int block_repair(struct block_device *device) LIS_MUST_USE;
 
 /**
  * block_compact() - Give back the room in an image's file that its contents do not need: what is zero, and

@@ -388,5 +388,6 @@ int vhdx_diff_map(struct vhdx *vhdx, uint64_t offset_bytes, struct block_extent 
 
 int vhdx_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent);
 void vhdx_describe(struct block_device *device, struct block_details *out_details);
+int vhdx_repair(struct block_device *device) LIS_MUST_USE;
 
 #endif

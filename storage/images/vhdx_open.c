@@ -481,6 +481,7 @@ static const struct block_driver vhdx_driver = {
 	.describe = vhdx_describe,
 	.begin_merge = vhdx_begin_merge,
 	.resize = vhdx_resize,
+	.repair = vhdx_repair,
 	.compact = vhdx_compact,
 };
 

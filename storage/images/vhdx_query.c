@@ -75,3 +75,36 @@ void vhdx_describe(struct block_device *device, struct block_details *out_detail
 		query_add(out_details, false, "one of its two headers is not valid, as after a power cut; the "
 			  "other one is good");
 }
+
+/* A region table that is damaged becomes a copy of the other one. */
+static int repair_regions(struct vhdx *vhdx, uint64_t offset_bytes)
+{
+	struct vhdx_change changes[VHDX_REGION_TABLE_BYTES / VHDX_LOG_SECTOR_BYTES];
+	uint32_t count = sizeof(changes) / sizeof(changes[0]);
+	uint8_t *table = NULL;
+	int result;
+
+	if (region_table_good(vhdx, offset_bytes))
+		return 0;
+	if (posix_memalign((void **)&table, IMAGE_PAGE_BYTES, VHDX_REGION_TABLE_BYTES))
+		return -LIS_NOMEM;
+	result = vhdx_regions_read(vhdx, table);
+	for (uint32_t i = 0; i < count; i++)
+		changes[i] = (struct vhdx_change){ offset_bytes + i * VHDX_LOG_SECTOR_BYTES,
+						   table + i * VHDX_LOG_SECTOR_BYTES };
+	if (!result)
+		result = vhdx_journal_change(vhdx, changes, count);
+	free(table);
+	return result;
+}
+
+int vhdx_repair(struct block_device *device)
+{
+	struct vhdx *vhdx = (struct vhdx *)device;
+	/* This writes a header, into the place of the one that does not count. */
+	int result = vhdx->header_was_lost || vhdx->log_was_full ? vhdx_journal_settle(vhdx) : 0;
+
+	if (!result)
+		result = repair_regions(vhdx, VHDX_REGION_TABLE1_OFFSET);
+	return result ? result : repair_regions(vhdx, VHDX_REGION_TABLE2_OFFSET);
+}

@@ -319,6 +319,17 @@ poke() {
 	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# Once repaired, copy.$1 is sound and the same disk as source.$1.
+repaired() {
+	status 0 "$lis" disk check --repair "copy.$1"
+	says "copy.$1: repaired"
+	status 0 "$lis" disk check "copy.$1"
+	says "no damage"
+	! grep -q "note:" out.txt || fail "not all is repaired: $(cat out.txt)"
+	qemu-img compare -q -f "$(qemu_format copy.$1)" -F "$(qemu_format source.$1)" "copy.$1" "source.$1" ||
+		fail "repaired, but not the same"
+}
+
 checking() {
 	status 0 "$lis" disk check source.vhd
 	status 0 "$lis" disk check source.vhdx
@@ -332,12 +343,32 @@ checking() {
 	damaged vhd "behind the end" truncate -s 5M copy.vhd
 	damaged vhdx "region tables" poke copy.vhdx 196700 x
 	damaged vhdx "behind the end" truncate -s 8M copy.vhdx
+	status 3 "$lis" disk check --repair copy.vhdx
+	damaged vhdx "region tables" poke copy.vhdx 196700 x
+	repaired vhdx
+	damaged vhdx "region tables" poke copy.vhdx 262244 x
+	repaired vhdx
+	damaged vhd "copy at its start is good" poke copy.vhd $(($(stat -c %s source.vhd) - 100)) x
+	repaired vhd
+	damaged vhd "copy of the footer" poke copy.vhd 100 x
+	repaired vhd
 	damaged vhdx "neither of its two headers" sh -c 'for at in 65600 131136; do
 		printf x | dd of=copy.vhdx bs=1 seek=$at conv=notrunc status=none; done'
 	cp --sparse=always source.vhdx copy.vhdx
 	"$imgtool" copy.vhdx w:100M:3M:0x61 f w:1M:1M:1 die > out.txt 2>&1 && fail "not killed"
 	status 0 "$lis" disk check copy.vhdx
 	says "was not closed"
+	status 0 "$lis" disk check --repair copy.vhdx
+	says "copy.vhdx: repaired"
+	qemu-img check -q copy.vhdx || fail "qemu-img check: a log that we replayed"
+	cp --sparse=always source.vhdx copy.vhdx
+	poke copy.vhdx 131200 x
+	repaired vhdx
+	cp --sparse=always source.vhd copy.vhd
+	before=$(cksum < copy.vhd)
+	status 0 "$lis" disk check --repair copy.vhd
+	says "no damage"
+	[ "$(cksum < copy.vhd)" = "$before" ] || fail "--repair changed what is sound"
 }
 
 creating
