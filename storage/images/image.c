@@ -8,12 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "io/error.h"
 #include "storage/images/lock.h"
 #include "vmbus/os.h"
 
 #define CLEAR_BYTES 65536u /* [policy] written at once */
+
+#define TELL_AGAIN_S 60u /* [policy] */
 
 int image_error(char *error, int code, const char *path, const char *format, ...)
 {
@@ -46,6 +50,25 @@ int image_errno(int posix)
 	default:
 		return -LIS_IO;
 	}
+}
+
+bool image_tell_now(struct image_told *told, unsigned kind)
+{
+	unsigned last_s = atomic_load(&told->at_s[kind]), now_s;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	now_s = (unsigned)now.tv_sec + 1;
+	if (last_s && now_s - last_s < TELL_AGAIN_S)
+		return false;
+	return atomic_compare_exchange_strong(&told->at_s[kind], &last_s, now_s);
+}
+
+void image_no_room(struct image *image, int error)
+{
+	if (image_tell_now(&image->told, IMAGE_METADATA))
+		os_log(OS_LOG_ERROR, "%s: the file cannot be made longer: %s", image->device.path,
+		       lis_error_text(error));
 }
 
 int image_read(int fd, void *data, uint64_t bytes, uint64_t offset_bytes)

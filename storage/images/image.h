@@ -31,14 +31,19 @@ struct image_file {
 	const struct image_file *child; /* it is opened as a parent of this one */
 };
 
+/* When the user was last told of a failure of each kind: enum block_op, or this. */
+#define IMAGE_METADATA 5u
+struct image_told {
+	atomic_uint at_s[IMAGE_METADATA + 1];
+};
+
 /* Base of raw and vhdx. @device comes first: a struct block_device * is a struct image *. */
 struct image {
 	struct block_device device;
 	int fd;
 	/* How ranges are cleared: flags for fallocate(2), 0: by writing zeroes only. */
 	int clear_mode;
-	/* I/O errors so far; the first few are logged. */
-	atomic_uint errors;
+	struct image_told told;
 };
 
 /**
@@ -97,6 +102,15 @@ bool image_is_zero(const void *data, uint64_t bytes);
 
 /** image_errno() - What block_done says for an errno. Return: -LIS_IO, -LIS_NOSPACE, -LIS_READONLY, -LIS_NOMEM. */
 int image_errno(int posix);
+
+/**
+ * image_tell_now() - Is this failure worth a line in the log? One a minute is, of its kind; a full disk fails
+ * every request. Context: any thread.
+ */
+bool image_tell_now(struct image_told *told, unsigned kind);
+
+/** image_no_room() - Tell that the file could not be made longer. */
+void image_no_room(struct image *image, int error);
 
 /**
  * image_place_id() - An identity for an image that carries none: its place has to do. The same path is the

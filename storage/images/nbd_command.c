@@ -16,7 +16,6 @@
 #define DIRECT_BYTES (64u << 10)      /* [policy] from here on copying costs more than a command */
 #define COPY_BYTES (1u << 20)         /* [policy] longest copy */
 #define RANGE_BYTES (UINT64_C(1) << 30) /* [policy] of one trim; lengths have 32 bits */
-#define ERRORS_LOGGED 8u              /* [policy] lines for each disk */
 
 static uint8_t zeroes[COPY_BYTES]; /* never written */
 
@@ -112,7 +111,7 @@ static void take_error(struct command *command, int posix)
 		return;
 	}
 	nbd_work_of(request)->error = (int16_t)image_errno(posix);
-	if (atomic_fetch_add(&nbd->errors, 1) < ERRORS_LOGGED)
+	if (image_tell_now(&nbd->told, request->op))
 		os_log(OS_LOG_ERROR, "%s: %s at byte %llu failed on the server: %s", nbd->device.path,
 		       op_name(request->op), (unsigned long long)request->offset_bytes, strerror(posix));
 }

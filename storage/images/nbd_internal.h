@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "storage/block.h"
+#include "storage/images/image.h"
 
 #define NBD_TIMEOUT_MS 15000u /* [policy] without any answer, and for connecting */
 
@@ -63,7 +63,7 @@ struct nbd {
 	struct block_device device;
 	struct nbd_abilities abilities;
 	uint32_t timeout_ms;
-	atomic_uint errors;
+	struct image_told told;
 	atomic_bool down;              /* the user was told that the server is gone */
 	atomic_bool written;
 	struct io_loop *loop;          /* of the one link; NULL: each has its own */

@@ -43,7 +43,7 @@ static void raw_transferred(struct block_request *request, int error)
 	if (error == -LIS_EMPTY) {
 		/* The end of the file: inside the last sector, or somebody made it shorter. */
 		if (request->offset_bytes + transfer->done_bytes < raw->file_bytes) {
-			request->done(request, -LIS_IO);
+			request->done(request, transfer_cut_off(request));
 			return;
 		}
 		transfer_fill_zero(request, request->length_bytes - transfer->done_bytes);

@@ -15,7 +15,6 @@
 #include "vmbus/os.h"
 
 #define ONE_IO_BYTES (1u << 30) /* [policy] below what the kernel takes in one go */
-#define ERRORS_LOGGED 8u        /* [policy] lines for each image */
 
 #define ZERO_BYTES 65536u
 #define ZERO_IOVS 16u
@@ -72,11 +71,22 @@ static void log_error(struct block_request *request, int posix)
 	static const char *const names[] = { "reading", "writing", "flushing", "discarding", "zeroing" };
 	struct image *image = transfer_image(request);
 
-	if (atomic_fetch_add(&image->errors, 1) < ERRORS_LOGGED)
+	if (image_tell_now(&image->told, request->op))
 		os_log(OS_LOG_ERROR, "%s: %s at byte %llu failed: %s", image->device.path,
 		       names[request->op],
 		       (unsigned long long)(request->offset_bytes + transfer_of(request)->done_bytes),
 		       strerror(posix));
+}
+
+int transfer_cut_off(struct block_request *request)
+{
+	struct image *image = transfer_image(request);
+
+	if (image_tell_now(&image->told, request->op))
+		os_log(OS_LOG_ERROR, "%s: the file ends where byte %llu should be: it was cut off meanwhile",
+		       image->device.path,
+		       (unsigned long long)(request->offset_bytes + transfer_of(request)->done_bytes));
+	return -LIS_IO;
 }
 
 /* True where @result asks for the same again. */

@@ -89,6 +89,9 @@ void transfer_data(struct block_request *request, uint64_t file_offset_bytes, ui
 void transfer_clear(struct block_request *request, uint64_t file_offset_bytes, uint64_t bytes,
 		    transfer_finished *finished);
 
+/** transfer_cut_off() - What -LIS_EMPTY means where the file once was longer: told, and -LIS_IO. */
+int transfer_cut_off(struct block_request *request);
+
 /** transfer_sync() - fdatasync(). */
 void transfer_sync(struct block_request *request, transfer_finished *finished);
 

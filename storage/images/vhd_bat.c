@@ -250,8 +250,10 @@ static int find_room(struct vhd *vhd, uint32_t *out_entry)
 	if (!space->grown || place + bytes + sizeof(struct vhd_footer) > space->file_bytes) {
 		int result = grow(vhd);
 
-		if (result)
+		if (result) {
+			image_no_room(&vhd->image, result);
 			return result;
+		}
 	}
 	*out_entry = (uint32_t)(place / SECTOR);
 	space->end_bytes = place + bytes;

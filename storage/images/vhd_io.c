@@ -76,7 +76,7 @@ void vhd_resume(struct block_request *request, int error)
 static void transferred(struct block_request *request, int error)
 {
 	if (error)
-		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
+		request->done(request, error == -LIS_EMPTY ? transfer_cut_off(request) : error);
 	else
 		vhd_step(request);
 }
@@ -285,7 +285,7 @@ static void fixed_step(struct block_request *request)
 static void fixed_transferred(struct block_request *request, int error)
 {
 	if (error)
-		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
+		request->done(request, error == -LIS_EMPTY ? transfer_cut_off(request) : error);
 	else
 		fixed_step(request);
 }

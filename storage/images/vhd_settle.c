@@ -65,8 +65,9 @@ static void settle_done(struct io_op *op, int32_t result)
 		return;
 	}
 	if (result < 0 || (settle->io_data && result == 0)) {
-		os_log(OS_LOG_ERROR, "%s: writing metadata failed: %s", vhd->image.device.path,
-		       strerror(result < 0 ? -result : EIO));
+		if (image_tell_now(&vhd->image.told, IMAGE_METADATA))
+			os_log(OS_LOG_ERROR, "%s: writing metadata failed: %s",
+			       vhd->image.device.path, strerror(result < 0 ? -result : EIO));
 		settle->error = result < 0 ? image_errno(-result) : -LIS_IO;
 	} else if (settle->io_data && (uint64_t)result < settle->io_left_bytes) {
 		settle->io_data += result;

@@ -268,8 +268,10 @@ int vhdx_bat_append(struct vhdx *vhdx, uint64_t bytes, uint64_t *out_offset_byte
 	if (space->end_bytes + bytes > space->file_bytes) {
 		int result = grow(vhdx, bytes);
 
-		if (result)
+		if (result) {
+			image_no_room(&vhdx->image, result);
 			return result;
+		}
 	}
 	*out_offset_bytes = space->end_bytes;
 	space->end_bytes += bytes;

@@ -138,7 +138,7 @@ static int read_partial(struct vhdx *vhdx, struct block_request *request, uint64
 static void written(struct block_request *request, int error)
 {
 	if (error)
-		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
+		request->done(request, error == -LIS_EMPTY ? transfer_cut_off(request) : error);
 	else
 		vhdx_step(request); /* which begins with vhdx_diff_mark() */
 }

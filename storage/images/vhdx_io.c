@@ -89,7 +89,7 @@ static void transferred(struct block_request *request, int error)
 		error = 0;
 	}
 	if (error)
-		request->done(request, error == -LIS_EMPTY ? -LIS_IO : error);
+		request->done(request, error == -LIS_EMPTY ? transfer_cut_off(request) : error);
 	else
 		vhdx_step(request);
 }

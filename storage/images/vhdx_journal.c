@@ -74,8 +74,9 @@ static void journal_done(struct io_op *op, int32_t result)
 		return;
 	}
 	if (result < 0 || (journal->io_data && result == 0)) {
-		os_log(OS_LOG_ERROR, "%s: writing metadata failed: %s", vhdx->image.device.path,
-		       strerror(result < 0 ? -result : EIO));
+		if (image_tell_now(&vhdx->image.told, IMAGE_METADATA))
+			os_log(OS_LOG_ERROR, "%s: writing metadata failed: %s",
+			       vhdx->image.device.path, strerror(result < 0 ? -result : EIO));
 		journal->error = result < 0 ? image_errno(-result) : -LIS_IO;
 	} else if (journal->io_data && (uint64_t)result < journal->io_left_bytes) {
 		journal->io_data += result;
@@ -319,6 +320,11 @@ static void failed(struct vhdx *vhdx)
 		if (!journal->sectors_given)
 			vhdx_bat_uncollect(vhdx);
 		break; /* an entry that is not whole does not count */
+	case ACTIVATE_WRITTEN:
+	case PLACE:
+		/* The entry lasts. What it has goes into the next one again, which names it as its tail. */
+		vhdx_bat_uncollect(vhdx);
+		break;
 	default:
 		vhdx_journal_fail(vhdx, journal->error);
 	}

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,8 @@ static struct {
 	uint64_t operation;
 	struct io_loop *loops[2], *check_loop;
 	struct block_device *device;
+	bool faults;
+	uint64_t failed;   /* requests */
 } load;
 
 static char error[BLOCK_ERROR_BYTES];
@@ -186,14 +189,22 @@ static void op_done(struct block_request *request, int result)
 {
 	struct op *op = (struct op *)request;
 
-	assert_int_equal(result, 0);
 	assert_true(op->active);
 	op->active = false;
+	if (result) {
+		/* What it had to write may be there or not. */
+		assert_true(load.faults);
+		load.failed++;
+		free(op->snapshot);
+		op->snapshot = NULL;
+		return;
+	}
 	if (request->op == BLOCK_FLUSH) {
 		for (uint32_t i = 0; i < SECTORS; i++)
 			if (load.promises[i].flushed < op->snapshot[i])
 				load.promises[i].flushed = op->snapshot[i];
 		free(op->snapshot);
+		op->snapshot = NULL;
 		return;
 	}
 	for (uint32_t i = op->first; i < op->first + op->count; i++) {
@@ -282,12 +293,31 @@ static void start_one(void)
 	block_submit(load.device, load.loops[sim_pick(2)], &op->request);
 }
 
+/* A disk that is full for a while, a bad sector, a short result. */
+static void maybe_fault(void)
+{
+	static const int errors[] = { ENOSPC, EIO, 0 };
+	struct sim_fault fault = {
+		.kinds = 1 + (unsigned)sim_pick(15),
+		.skip = sim_pick(3),
+		.count = 1 + sim_pick(4),
+		.posix = errors[sim_pick(3)],
+	};
+
+	/* A flush that fails spoils the rest of a run, as it must. */
+	if (sim_pick(8))
+		fault.kinds &= ~(unsigned)SIM_FLUSH;
+	sim_fault(&fault);
+}
+
 static void work(const char *folder, uint32_t steps)
 {
-	int left = 1;
+	int left = 1, result;
 
 	load.device = open_image(folder, false);
 	for (uint32_t step = 0; step < steps; step++) {
+		if (load.faults && sim_pick(20) == 0)
+			maybe_fault();
 		if (sim_pick(3) == 0)
 			start_one();
 		else
@@ -297,8 +327,10 @@ static void work(const char *folder, uint32_t steps)
 		left = io_loop_turn(load.loops[0], false) + io_loop_turn(load.loops[1], false);
 	for (int i = 0; i < IN_FLIGHT; i++)
 		assert_false(load.ops[i].active);
-	assert_int_equal(block_close(load.device), 0);
-	for (uint32_t i = 0; i < SECTORS; i++)
+	sim_fault(NULL);
+	result = block_close(load.device);
+	assert_true(load.faults || !result);
+	for (uint32_t i = 0; i < SECTORS && !result; i++)
 		load.promises[i].flushed = load.promises[i].done;
 }
 
@@ -315,6 +347,7 @@ uint64_t crash_load(const struct crash_image *image, const struct crash_run *run
 
 	memset(&load, 0, sizeof(load));
 	load.image = image;
+	load.faults = run->faults;
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(io_loop_create(NULL, &load.loops[i]), 0);
 	assert_int_equal(io_loop_create(NULL, &load.check_loop), 0);
@@ -334,6 +367,7 @@ uint64_t crash_load(const struct crash_image *image, const struct crash_run *run
 		work(folder, run->steps);
 	power_cut_now();
 	states = power_cut_end();
+	assert_true(!run->faults || load.failed);
 	open_and_check(folder, true, true);
 	check_clean(folder);
 	power_cut_teardown();

@@ -11,6 +11,7 @@
 #ifndef OPENLIS_TESTS_CRASH_LOAD_H
 #define OPENLIS_TESTS_CRASH_LOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct crash_image {
@@ -35,6 +36,7 @@ struct crash_run {
 	uint64_t seed;
 	uint32_t steps;            /* of a request begun, or an operation done */
 	uint32_t combine, samples; /* see struct power_cut */
+	bool faults;               /* some operations on the file fail, or do only a part; requests may, too */
 };
 
 /** crash_load() - One run; fails the test where something was lost. Return: states checked. */
