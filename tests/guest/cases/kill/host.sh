@@ -8,6 +8,7 @@ RANDOM=1 runs=()
 for ((round = 1; round <= ${rounds:-3}; round++)); do
 	first=$((round * 1000000)) many=$((1 + RANDOM % 60))
 	vm_start "k$round" kill --drive "$disk"
+	expect "k$round" @@ready 300
 	say "k$round" $first
 	expect "k$round" "@@f $((first + many - 1))\$" 300
 	read -r -t "0.$((RANDOM % 10))$((RANDOM % 10))" <&"$never" || true
