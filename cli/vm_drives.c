@@ -461,8 +461,12 @@ void cli_vm_drive_remove(struct vm *vm, const char *name, struct control_request
 static void medium_has_left(struct io_call *call)
 {
 	struct vm_unit *unit = (struct vm_unit *)((char *)call - offsetof(struct vm_unit, ejected));
-	struct block_device *medium = unit->scsi ? scsi_cd_take(unit->scsi) : NULL;
+	struct block_device *medium;
 
+	/* With a drive that is being removed goes its medium, and the request is the removal's. */
+	if (unit->state != VM_UNIT_ON)
+		return;
+	medium = scsi_cd_take(unit->scsi);
 	if (!medium)
 		return;
 	(void)block_close(medium); /* read-only: nothing can be lost */

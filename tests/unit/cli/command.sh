@@ -56,9 +56,9 @@ expect 2 '^lis: status: which VM?' status
 expect 2 '^lis: kill: one name, and nothing else' kill a b
 expect 2 '^lis: service: a name,' service a
 expect 2 "^lis: service: 'on': there are enable and disable" service a on heartbeat
-expect 2 '^lis: drive: a name, and add, remove, resize' drive a
-expect 2 "^lis: drive: 'take': there are add, remove, resize" drive a take drive0
-expect 2 "^lis: drive: drive: 'lum=1': there are format=" drive a add x,lum=1
+expect 2 '^lis: drive: a name, and add, remove' drive a
+expect 2 "^lis: drive: 'take': there are add, remove" drive a take drive0
+expect 2 "^lis: drive: drive: 'lum=1': there are type=" drive a add x,lum=1
 expect 2 '^lis: drive: remove: which drive, and nothing else' drive a remove
 expect 2 '^lis: drive: resize: a drive and its new size' drive a resize drive0
 expect 2 "^lis: drive: size 'lots'" drive a resize drive0 lots
