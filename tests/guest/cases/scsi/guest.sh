@@ -47,12 +47,13 @@ dd if=/dev/urandom of="$disk" bs=1M seek=8 count=1 conv=fsync 2>/dev/null
 shows 'blocks: +[0-9]+ +mapped' sg_get_lba_status --lba=16384 "$disk"
 
 # Reservations, kept over a reset of the unit by the host's file.
-shows 'PGR generation=0x0, there are NO registered' sg_persist --in --read-keys "$disk"
+shows 'PR generation=0x0, there are NO registered' sg_persist --in --read-keys "$disk"
 shows '' sg_persist --out --register --param-sark=0xabc --param-aptpl "$disk"
 shows '' sg_persist --out --reserve --param-rk=0xabc --prout-type=1 "$disk"
 shows 'Key=0xabc' sg_persist --in --read-reservation "$disk"
-shows 'Persist Through Power Loss Active .PTPL_A.: 1' sg_persist --in --report-capabilities "$disk"
-refused 24 sg_persist --out --release --param-rk=0xdef --prout-type=1 "$disk" # reservation conflict
+shows 'Persist Through Power Loss Active.PTPL_A.: 1' sg_persist --in --report-capabilities "$disk"
+sg_persist --out --release --param-rk=0xdef --prout-type=1 "$disk" >/dev/null 2>&1 # a conflict; its status varies
+shows 'Key=0xabc' sg_persist --in --read-reservation "$disk"
 dd if=/dev/zero of="$disk" bs=4k count=1 conv=fsync 2>/dev/null || fail 'its holder may write'
 
 # What there is not is refused with sense.
@@ -63,7 +64,7 @@ say disk
 mkdir /cd
 wait_for 30 test -b /dev/sr0
 wait_for 10 medium_is one
-shows 'cdrom|CD' sg_inq /dev/sr0
+shows 'Virtual DVD-ROM' sg_inq /dev/sr0
 [ "$(cat /sys/block/sr0/size)" -gt 100 ] || fail 'the size of the medium'
 say mounted
 read -r answer
