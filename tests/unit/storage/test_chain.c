@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/images/parent.h"
+#include "storage/images/vhdx_format.h"
 #include "tests/unit/storage/block_io.h"
 #include "tests/unit/storage/image_model.h"
 
@@ -318,6 +320,40 @@ static void a_bitmap_that_was_put_away_is_read_again(void **state)
 	assert_int_equal(block_close(device), 0);
 }
 
+/*
+ * A bitmap may be in the file before the BAT has the block it is about. Such bits must not count when
+ * the block gets its place after all.
+ */
+static void bits_that_a_crash_left_do_not_count(void **state)
+{
+	const uint64_t bat_offset = 3 * MIB, none = VHDX_BLOCK_NOT_PRESENT;
+	struct block_device *device;
+	int fd;
+
+	make_base(path_of("base"), "vhdx", 16 * MIB);
+	write_file(path_of("base"), 0x11, 0, 4 * MIB);
+	make_child(path_of("child"), path_of("base"), 1 << 20);
+	device = open_ok(path_of("child"), NULL);
+	write_byte(device, 0x22, 0, 65536);
+	write_byte(device, 0x23, MIB, 4096);
+	assert_int_equal(block_close(device), 0);
+	fd = open(path_of("child"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, &none, sizeof(none), (off_t)bat_offset), sizeof(none));
+	close(fd);
+	device = open_ok(path_of("child"), NULL);
+	assert_byte(device, 0x11, 0, 65536);
+	write_byte(device, 0x24, 131072, 4096);
+	for (int i = 0; i < 2; i++) {
+		assert_byte(device, 0x11, 0, 65536);
+		assert_byte(device, 0x24, 131072, 4096);
+		assert_byte(device, 0x23, MIB, 4096);
+		assert_byte(device, 0x11, MIB + 4096, 4096);
+		assert_int_equal(block_close(device), 0);
+		device = open_ok(path_of("child"), &read_only);
+	}
+	assert_int_equal(block_close(device), 0);
+}
+
 /* ---- parents ---- */
 
 static void children_share_a_parent_that_nobody_writes_to(void **state)
@@ -372,6 +408,95 @@ static void a_parent_is_found_where_it_is_now(void **state)
 		assert_int_equal(unlink(path_of("other/down/BASE")), 0);
 		assert_refused(path_of("other/down/child"), -LIS_NOTFOUND, "base' is neither there nor beside it");
 	}
+}
+
+static bool any_is_it(const void *child, struct block_device *parent, char reason[PARENT_REASON_BYTES])
+{
+	return true;
+}
+
+/* What is found for a child in vm/, where the parent is Disks/Base and nowhere else. */
+static int find_by(const char *windows_path)
+{
+	char child[PATH_MAX];
+	struct image_file file = { .path = child, .fd = -1 };
+	struct parent_search search = { .format = "vhdx", .size_bytes = 8 * MIB, .sector_bytes = 512,
+					.is_it = any_is_it };
+	struct block_device *parent = NULL;
+	uint8_t utf16[2 * PATH_MAX];
+	size_t bytes = 0;
+	int result;
+
+	snprintf(child, sizeof(child), "%s", path_of("vm/child"));
+	for (; *windows_path; windows_path++) {
+		utf16[bytes++] = (uint8_t)*windows_path;
+		utf16[bytes++] = 0;
+	}
+	assert_int_equal(parent_add_path(&search, utf16, bytes, false), 0);
+	result = parent_open(&file, &search, &parent, error);
+	parent_search_fini(&search);
+	if (!result)
+		assert_int_equal(block_close(parent), 0);
+	return result;
+}
+
+static void expand(char out[PATH_MAX], const char *path, const char *windows_folder)
+{
+	size_t before = strcspn(path, "*");
+
+	snprintf(out, PATH_MAX, "%.*s%s%s", (int)before, path, path[before] ? windows_folder : "",
+		 path[before] ? path + before + 1 : "");
+}
+
+static void windows_paths_lead_where_they_mean(void **state)
+{
+	static const struct {
+		const char *path; /* *: the folder, as Windows would have it */
+		int result;
+	} cases[] = {
+		{ "..\\Disks\\Base", 0 },
+		{ ".\\..\\disks\\.\\BASE", 0 },
+		{ "../Disks/Base", 0 },
+		{ "C:*\\Disks\\Base", 0 },
+		{ "\\\\?\\c:*\\Disks\\Base", 0 },
+		{ "\\\\?\\Volume{26a21bda-a627-11d7-9931-806e6f6e6963}*\\Disks\\Base", 0 },
+		{ "Disks\\Base", -LIS_NOTFOUND },
+		{ "C:\\Nowhere\\Base", -LIS_NOTFOUND },
+		{ "\\\\server\\share\\Disks\\Base", -LIS_NOTFOUND },
+		{ "..\\Disks", -LIS_FORMAT }, /* a folder */
+		{ "\\", -LIS_FORMAT },
+	};
+	char windows_folder[sizeof(folder)], path[PATH_MAX];
+
+	mkdir(path_of("Disks"), 0755);
+	mkdir(path_of("vm"), 0755);
+	make_base(path_of("Disks/Base"), "vhdx", 8 * MIB);
+	unlink(path_of("vm/child"));
+	for (size_t i = 0; i < sizeof(folder); i++)
+		windows_folder[i] = folder[i] == '/' ? '\\' : folder[i];
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int result;
+
+		expand(path, cases[i].path, windows_folder);
+		result = find_by(path);
+		if (result != cases[i].result)
+			fail_msg("%s: %d and not %d: %s", path, result, cases[i].result, error);
+	}
+	/* Beside the child, whatever the path was. */
+	assert_int_equal(rename(path_of("Disks/Base"), path_of("vm/base")), 0);
+	assert_int_equal(find_by("\\\\server\\share\\Disks\\Base"), 0);
+	assert_int_equal(find_by("E:\\Nowhere\\Base"), 0);
+	unlink(path_of("vm/base"));
+}
+
+static void text_that_is_no_path_is_refused(void **state)
+{
+	static const uint8_t half[] = { 'a', 0, 0x00, 0xd8 }, control[] = { 'a', 0, '\n', 0 };
+	struct parent_search search = { .path_count = 0 };
+
+	assert_int_equal(parent_add_path(&search, half, sizeof(half), false), -LIS_FORMAT);
+	assert_int_equal(parent_add_path(&search, control, sizeof(control), false), -LIS_FORMAT);
+	assert_int_equal(search.path_count, 0);
 }
 
 static void a_parent_that_is_not_the_one_is_refused(void **state)
@@ -488,6 +613,9 @@ int main(void)
 		cmocka_unit_test(zeroes_and_discards_do_not_uncover_the_parent),
 		cmocka_unit_test(a_map_says_whose_data_is_where),
 		cmocka_unit_test(a_bitmap_that_was_put_away_is_read_again),
+		cmocka_unit_test(bits_that_a_crash_left_do_not_count),
+		cmocka_unit_test(windows_paths_lead_where_they_mean),
+		cmocka_unit_test(text_that_is_no_path_is_refused),
 		cmocka_unit_test(children_share_a_parent_that_nobody_writes_to),
 		cmocka_unit_test(a_parent_is_found_where_it_is_now),
 		cmocka_unit_test(a_parent_that_is_not_the_one_is_refused),
