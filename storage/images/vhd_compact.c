@@ -103,6 +103,7 @@ int vhd_compact(struct block_device *device, const struct block_compact *how, ch
 	struct compact compact;
 	int result;
 
+	/* A block that is zero and not there would show the parent. */
 	if (vhd->fixed || vhd->differencing)
 		return image_error(error, -LIS_UNSUPPORTED, device->path, vhd->fixed ?
 				   "is a fixed image, which keeps its room; 'lis disk convert' makes it dynamic" :

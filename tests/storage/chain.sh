@@ -184,6 +184,8 @@ check_refusals() { # FORMAT
 	says 'in use'
 	status 1 "$lis" disk resize "child.$1" 16M
 	says 'it has the size of its parent'
+	status 1 "$lis" disk compact "child.$1"
+	says 'only dynamic ones are compacted'
 	mv "base.$1" away
 	status 1 "$lis" disk check "child.$1"
 	says "child.$1: its parent .*base.$1' is neither there nor beside it"
