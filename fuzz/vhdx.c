@@ -3,7 +3,8 @@
  * Hostile VHDX files. The input says how a sound file is bent: bytes of its structures, whole log
  * entries, its length, with checksums put right or not; and then what is read and written. A file
  * is refused with a line that says why, in 64 MiB of memory at most, or it is opened, and then
- * behaves: what was written reads back, also after it was closed and opened again.
+ * behaves: what was written reads back, also after it was closed and opened again. Some have a parent,
+ * a sound file, and a locator that is bent too.
  *
  * The file is a memory file, the loop does each operation when it is its turn.
  */
@@ -96,7 +97,8 @@ bool io_loop_turn(struct io_loop *loop, bool wait)
 
 /* ---- the file ---- */
 
-static char path[32];
+static char path[32], parent_path[32];
+static int parent_fd;
 static size_t base_bytes;
 static bool counting;
 
@@ -115,10 +117,47 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct rlimit limit = { FILE_MAX, FILE_MAX };
 	int fd = memfd_create("vhdx", 0);
 
+	parent_fd = memfd_create("parent", 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(parent_path, sizeof(parent_path), "/proc/self/fd/%d", parent_fd);
 	setrlimit(RLIMIT_FSIZE, &limit);
 	__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-	return fd < 0;
+	return fd < 0 || parent_fd < 0;
+}
+
+static uint8_t locator[512];
+
+static uint32_t put_text(uint32_t at, const char *text)
+{
+	for (; *text; text++, at += 2) {
+		locator[at] = (uint8_t)*text;
+		locator[at + 1] = 0;
+	}
+	return at;
+}
+
+/* Says the truth of the parent, beside the file. */
+static uint32_t make_locator(void)
+{
+	char name[16];
+	const char *texts[2][2] = { { "parent_linkage", "{00000006-0007-0008-0009-00000000000a}" },
+				    { "relative_path", name } };
+	const struct vhdx_locator header = { .type = VHDX_LOCATOR_TYPE, .count = 2 };
+	uint32_t at = sizeof(header) + 2 * sizeof(struct vhdx_locator_entry);
+
+	snprintf(name, sizeof(name), ".\\%d", parent_fd);
+	memcpy(locator, &header, sizeof(header));
+	for (uint32_t i = 0; i < 2; i++) {
+		struct vhdx_locator_entry entry = { .key_offset_bytes = at };
+
+		at = put_text(at, texts[i][0]);
+		entry.key_bytes = (uint16_t)(at - entry.key_offset_bytes);
+		entry.value_offset_bytes = at;
+		at = put_text(at, texts[i][1]);
+		entry.value_bytes = (uint16_t)(at - entry.value_offset_bytes);
+		memcpy(locator + sizeof(header) + i * sizeof(entry), &entry, sizeof(entry));
+	}
+	return at;
 }
 
 static struct vhdx_make make_by(struct input *input)
@@ -137,6 +176,14 @@ static struct vhdx_make make_by(struct input *input)
 	} else if (how & 0x80) { /* large: several chunks */
 		make.size_bytes <<= 6;
 	}
+	if (!(how & 2) && how & 0x40) {
+		struct vhdx_make parent = make;
+
+		close(make_vhdx(parent_path, &parent));
+		make.parameter_flags = VHDX_HAS_PARENT;
+		make.locator_bytes = make_locator();
+		make.locator = locator;
+	}
 	return make;
 }
 
@@ -147,6 +194,7 @@ static void bend(struct input *input, int fd)
 		0, VHDX_HEADER1_OFFSET, VHDX_HEADER2_OFFSET, VHDX_REGION_TABLE1_OFFSET,
 		VHDX_REGION_TABLE2_OFFSET, MAKE_METADATA_OFFSET, MAKE_METADATA_OFFSET + 0x10000,
 		MAKE_BAT_OFFSET, MAKE_BAT_OFFSET + 4096, MAKE_LOG_OFFSET, MAKE_LOG_OFFSET + 4096,
+		MAKE_METADATA_OFFSET + VHDX_METADATA_TABLE_BYTES + 64 * 5, /* the parent locator */
 	};
 	uint8_t place = input_u8(input), at = input_u8(input), count = input_u8(input), bytes[64];
 	uint64_t offset = places[place % (sizeof(places) / sizeof(places[0]))] + at;
@@ -253,7 +301,7 @@ static void put_checksums_right(int fd, uint8_t which)
 static struct block_device *open_image(int fd, bool read_only)
 {
 	static char error[BLOCK_ERROR_BYTES];
-	struct image_file file = { .path = "fuzz", .fd = fd, .read_only = read_only,
+	struct image_file file = { .path = path, .fd = fd, .read_only = read_only,
 				   .can_punch = true };
 	struct block_device *device = NULL;
 	int result;
@@ -267,9 +315,10 @@ static struct block_device *open_image(int fd, bool read_only)
 	result = vhdx_open(&file, &device, error);
 	counting = false;
 	FUZZ_CHECK(!result == !!device);
-	FUZZ_CHECK(!result || (!strncmp(error, "fuzz: ", 6) && error[6]));
+	FUZZ_CHECK(!result || (!strncmp(error, path, strlen(path)) && error[strlen(path)] == ':'));
 	FUZZ_CHECK(!result || result == -LIS_FORMAT || result == -LIS_UNSUPPORTED ||
-		   result == -LIS_IO || result == -LIS_NOSPACE || result == -LIS_NOMEM);
+		   result == -LIS_IO || result == -LIS_NOSPACE || result == -LIS_NOMEM ||
+		   result == -LIS_NOTFOUND || result == -LIS_BUSY || result == -LIS_DENIED);
 	return device;
 }
 

@@ -25,6 +25,8 @@ struct vhdx_make {
 	uint32_t block_bytes;
 	uint32_t sector_bytes; /* 0: 512 */
 	uint32_t parameter_flags;
+	const uint8_t *locator; /* VHDX_HAS_PARENT: the item */
+	uint32_t locator_bytes;
 };
 
 static inline void make_put(int fd, const void *data, size_t bytes, uint64_t offset_bytes)
@@ -72,7 +74,11 @@ static inline uint64_t make_bat_entries(const struct vhdx_make *make)
 	uint64_t sector_bytes = make->sector_bytes ? make->sector_bytes : 512;
 	uint64_t blocks = (make->size_bytes + make->block_bytes - 1) / make->block_bytes;
 
-	return blocks + (blocks - 1) / (VHDX_SECTORS_PER_CHUNK * sector_bytes / make->block_bytes);
+	uint64_t chunk_blocks = VHDX_SECTORS_PER_CHUNK * sector_bytes / make->block_bytes;
+
+	if (make->locator)
+		return ((blocks - 1) / chunk_blocks + 1) * (chunk_blocks + 1);
+	return blocks + (blocks - 1) / chunk_blocks;
 }
 
 static inline uint64_t make_bat_region_bytes(const struct vhdx_make *make)
@@ -107,7 +113,7 @@ static inline int make_vhdx(const char *path, const struct vhdx_make *make)
 		{ VHDX_BAT_REGION, MAKE_BAT_OFFSET, (uint32_t)make_bat_region_bytes(make), 1 },
 		{ VHDX_METADATA_REGION, MAKE_METADATA_OFFSET, 1 << 20, 1 },
 	};
-	struct vhdx_metadata_table metadata = { .signature = "metadata", .entry_count = 5 };
+	struct vhdx_metadata_table metadata = { .signature = "metadata", .entry_count = 5 + !!make->locator };
 	struct vhdx_file_parameters parameters = { make->block_bytes, make->parameter_flags };
 	uint32_t sector_bytes = make->sector_bytes ? make->sector_bytes : 512, physical_bytes = 4096;
 	uint64_t end = MAKE_BAT_OFFSET + make_bat_region_bytes(make);
@@ -131,6 +137,8 @@ static inline int make_vhdx(const char *path, const struct vhdx_make *make)
 	make_item(fd, 2, VHDX_LOGICAL_SECTOR_SIZE, 6, &sector_bytes, 4);
 	make_item(fd, 3, VHDX_PHYSICAL_SECTOR_SIZE, 6, &physical_bytes, 4);
 	make_item(fd, 4, VHDX_PAGE_83_DATA, 6, &id, sizeof(id));
+	if (make->locator)
+		make_item(fd, 5, VHDX_PARENT_LOCATOR, 4, make->locator, make->locator_bytes);
 	for (uint64_t i = 0; (make->parameter_flags & VHDX_LEAVE_BLOCKS_ALLOCATED) &&
 			     i < make->size_bytes / make->block_bytes; i++) {
 		uint64_t entry = end | VHDX_BLOCK_FULLY_PRESENT;
