@@ -71,7 +71,7 @@ read -r answer
 [ "$answer" = go ] || fail "the host said $answer"
 [ "$(cat /cd/which)" = one ] || fail 'what the host could not take is gone'
 umount /cd
-eject /dev/sr0 || fail 'eject'
+sg_raw /dev/sr0 1b 00 00 00 02 00 >/dev/null 2>&1 || fail 'ejecting' # START STOP UNIT with LOEJ
 say ejected
 wait_for 60 medium_is two
 umount /cd
