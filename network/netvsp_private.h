@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
- * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_buffer.c where
- * and in which packets, netvsp_rndis.c its questions about the card, netvsp_capture.c those who listen,
- * netvsp_rates.c how fast it all goes.
+ * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
+ * questions about the card, netvsp_capture.c those who listen, netvsp_rates.c how fast it all goes.
  * Nobody else includes this. All of it runs on the card's loop, where nothing else is said.
  */
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
@@ -41,8 +40,6 @@ struct netvsp_buffer {
 };
 
 #define NETVSP_SUB_NONE UINT32_MAX
-/* [policy] A sub-allocation is no shorter. */
-#define NETVSP_SUB_BYTES_MIN 2048u
 
 /*
  * The receive buffer in sub-allocations. Each is free, in a channel's batch, or the guest's. The chain of
@@ -83,10 +80,6 @@ struct netvsp_channel {
 	uint32_t answer_bytes;
 	struct nvsp_message answer;
 	struct netvsp_batch batch;
-	uint32_t subs_out;     /* sub-allocations in the batch and with the guest */
-	uint64_t full_since_ns; /* 0: it has room */
-	bool passed_over;      /* it was full for too long: its frames are dropped */
-	uint32_t passes;       /* so often */
 	uint8_t *packet_buffer;
 };
 
@@ -154,7 +147,6 @@ struct netvsp {
 	bool started;          /* the port is */
 	bool port_ready;       /* there may be frames in the port */
 	bool starving;         /* and no room for them */
-	struct io_timer patience_timer; /* some channel is full, and others are not */
 	uint32_t frames_to_port; /* counts on and on */
 	struct netvsp_channel *to_flush;
 	uint32_t long_frames_due;
@@ -182,7 +174,7 @@ struct netvsp {
 	_Atomic uint64_t mac;  /* first byte lowest */
 	_Atomic uint32_t channels_open;
 	_Atomic uint64_t packets_received, bytes_received, packets_sent, bytes_sent;
-	_Atomic uint64_t send_invalid, starved, unread_dropped;
+	_Atomic uint64_t send_invalid, starved;
 	struct netvsp_rates rates;
 };
 
@@ -234,7 +226,7 @@ bool netvsp_send_answer(struct netvsp_channel *ch);
 /** netvsp_break() - vmbus_channel_break(), once. */
 void netvsp_break(struct netvsp_channel *ch, const char *why);
 
-/* ---- netvsp_buffer.c ---- */
+/* ---- netvsp_receive.c ---- */
 
 /**
  * netvsp_buffer_map() - Take a buffer that the guest shares.
@@ -259,22 +251,6 @@ bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id);
 
 /** netvsp_receive_channel_closed() - Whatever the guest held of this channel is free, if it closed it. */
 void netvsp_receive_channel_closed(struct netvsp_channel *ch);
-
-/** netvsp_sub_take() - One of those that are free, of which there must be some. */
-uint32_t netvsp_sub_take(struct netvsp_subs *subs);
-void netvsp_sub_give(struct netvsp_subs *subs, uint32_t sub);
-
-/**
- * netvsp_batch_add() - Sub-allocations, each with the length of its message, into the channel's batch.
- * Frames and messages of control share none.
- */
-void netvsp_batch_add(struct netvsp_channel *ch, uint32_t channel_type, const uint32_t *subs,
-		      const uint32_t *bytes, uint32_t count);
-
-/** netvsp_batch_send() - Return: true if nothing is left of it, one way or another. */
-bool netvsp_batch_send(struct netvsp_channel *ch);
-
-/* ---- netvsp_receive.c ---- */
 
 /** netvsp_receive_has_room_for_long_frames() - Is the receive buffer large enough for coalescing? */
 bool netvsp_receive_has_room_for_long_frames(const struct netvsp *netvsp);

@@ -6,12 +6,8 @@
  * each; what the frame did not need goes back. A long frame (receive coalescing) spreads over many, each
  * an RNDIS message of its own in the same packet. To take so many for each short frame would cost more than
  * all else: unless there was a long one lately, what is too long for one is read into a buffer of our own
- * and copied. Frames gather in a batch for each channel and leave as one packet.
- *
- * A channel is full where its ring has no room, or the guest has enough of its frames: it would take more,
- * carry them as far as its sockets, and drop them there. While a channel is full no further frame is read,
- * whoever it is for: they wait in the port. If that takes long, and others are not full, the guest has left
- * that channel alone, and frames for it are dropped until it goes on.
+ * and copied. Frames gather in a batch for each channel and leave as one packet. Where the guest's ring has
+ * no room the batch waits, and no further frame is read: they wait in the port.
  *
  * The buffer is the guest's memory: what decides anything is copied out of it first, once.
  */
@@ -23,19 +19,259 @@
 /* [policy] Frames before the loop looks at other things again. */
 #define FRAMES_AT_ONCE 64u
 /* Sub-allocations of the longest frame, where they are shortest. */
-#define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (NETVSP_SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
-/*
- * [policy] Sub-allocations with the guest, for each channel. Sockets of Linux hold no more than 166 short
- * frames at first (212992 bytes by 1280); what comes in many pieces is rarely for one of those.
- */
-#define SUBS_OUT_MAX 64u
-#define SUBS_OUT_MAX_LONG 1024u
-/* [policy] For so long a full channel may hold up the others. A processor of the guest can be away for some ms. */
-#define PATIENCE_NS 50000000u
+#define SUB_BYTES_MIN 2048u
+#define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
 /* [policy] Short frames after a long one until the next is taken to be short as well. */
 #define LONG_FRAMES_DUE 64u
+/* [policy] More than these are of no use, whatever the guest shares. */
+#define SUBS_MAX 65536u
 /* Each piece may lie across pages; a jumbo frame's over many. */
 #define PIECES_MAX (2 * SUBS_PER_FRAME_MAX + NET_FRAME_BYTES_MAX / HV_PAGE_BYTES)
+
+/* ---- shared buffers ---- */
+
+int netvsp_buffer_map(struct netvsp_channel *ch, uint32_t gpadl_id, struct netvsp_buffer *buffer)
+{
+	const uint64_t *pfns;
+	size_t pfn_count;
+	int err = vmbus_channel_gpadl(ch->channel, gpadl_id, &pfns, &pfn_count, &buffer->offset,
+				      &buffer->bytes);
+
+	if (err)
+		return err;
+	buffer->gpadl_id = gpadl_id;
+	buffer->pages = calloc(pfn_count ? pfn_count : 1, sizeof(*buffer->pages));
+	if (!buffer->pages) {
+		memset(buffer, 0, sizeof(*buffer));
+		vmbus_channel_gpadl_release(ch->channel, gpadl_id);
+		return -LIS_NOMEM;
+	}
+	for (size_t i = 0; i < pfn_count; i++) {
+		if (pfns[i] <= UINT64_MAX >> HV_PAGE_SHIFT)
+			buffer->pages[i] = partition_hva(ch->netvsp->partition,
+							 GPA(pfns[i] << HV_PAGE_SHIFT), HV_PAGE_BYTES);
+		if (!buffer->pages[i]) {
+			netvsp_buffer_unmap(ch->netvsp, buffer);
+			return -LIS_INVALID;
+		}
+	}
+	return 0;
+}
+
+void netvsp_buffer_unmap(struct netvsp *netvsp, struct netvsp_buffer *buffer)
+{
+	if (!buffer->pages)
+		return;
+	free(buffer->pages);
+	vmbus_channel_gpadl_release(netvsp->channels[0]->channel, buffer->gpadl_id);
+	memset(buffer, 0, sizeof(*buffer));
+}
+
+uint32_t netvsp_buffer_iov(const struct netvsp_buffer *buffer, uint64_t offset, uint32_t bytes,
+			   struct iovec *iov, uint32_t iov_max)
+{
+	uint32_t count = 0;
+
+	if (!buffer->pages || offset > buffer->bytes || bytes > buffer->bytes - offset)
+		return 0;
+	offset += buffer->offset;
+	while (bytes) {
+		uint32_t in_page = (uint32_t)(offset % HV_PAGE_BYTES);
+		uint32_t piece = HV_PAGE_BYTES - in_page < bytes ? HV_PAGE_BYTES - in_page : bytes;
+		uint8_t *at = buffer->pages[offset / HV_PAGE_BYTES] + in_page;
+
+		if (count && (uint8_t *)iov[count - 1].iov_base + iov[count - 1].iov_len == at) {
+			iov[count - 1].iov_len += piece;
+		} else {
+			if (count == iov_max)
+				return 0;
+			iov[count++] = (struct iovec){ at, piece };
+		}
+		offset += piece;
+		bytes -= piece;
+	}
+	return count;
+}
+
+/* ---- sub-allocations ---- */
+
+int netvsp_receive_start(struct netvsp *netvsp)
+{
+	struct netvsp_subs *subs = &netvsp->subs;
+
+	subs->bytes = netvsp->mtu_bytes + NET_VLAN_BYTES + NETVSP_RECEIVE_HEAD_BYTES;
+	subs->bytes = (subs->bytes + 63) & ~63u;
+	if (subs->bytes < SUB_BYTES_MIN)
+		subs->bytes = SUB_BYTES_MIN;
+	subs->count = netvsp->receive_buffer.bytes / subs->bytes;
+	if (subs->count > SUBS_MAX)
+		subs->count = SUBS_MAX;
+	if (!subs->count)
+		return -LIS_INVALID;
+	subs->next = calloc(subs->count, sizeof(*subs->next));
+	subs->owner = calloc(subs->count, sizeof(*subs->owner));
+	if (!subs->next || !subs->owner) {
+		netvsp_receive_stop(netvsp);
+		return -LIS_NOMEM;
+	}
+	for (uint32_t i = 0; i < subs->count; i++)
+		subs->next[i] = i + 1 < subs->count ? i + 1 : NETVSP_SUB_NONE;
+	subs->free_first = 0;
+	subs->free_count = subs->count;
+	return 0;
+}
+
+static bool control_in_batch(const struct netvsp_channel *ch)
+{
+	return ch && ch->batch.count && ch->batch.channel_type == NVSP_RNDIS_CONTROL;
+}
+
+void netvsp_receive_stop(struct netvsp *netvsp)
+{
+	if (netvsp->subs.count)
+		netvsp->receive_generation++;
+	/* A change of the link may have been among what waits: it is told again with the next buffer. */
+	if (netvsp->waiting || control_in_batch(netvsp->channels[0])) {
+		netvsp->told_link_up = !netvsp_link_up(netvsp);
+		netvsp->told_bits_per_second = 0;
+	}
+	free(netvsp->subs.next);
+	free(netvsp->subs.owner);
+	memset(&netvsp->subs, 0, sizeof(netvsp->subs));
+	netvsp->subs.free_first = NETVSP_SUB_NONE;
+	for (uint32_t i = 0; i < NETVSP_CHANNELS_MAX; i++) {
+		if (netvsp->channels[i])
+			netvsp->channels[i]->batch.count = 0;
+	}
+	while (netvsp->waiting) {
+		struct netvsp_control *control = netvsp->waiting;
+
+		netvsp->waiting = control->next;
+		free(control);
+	}
+	netvsp->waiting_count = 0;
+}
+
+static uint32_t sub_take(struct netvsp_subs *subs)
+{
+	uint32_t sub = subs->free_first;
+
+	subs->free_first = subs->next[sub];
+	subs->free_count--;
+	subs->next[sub] = NETVSP_SUB_NONE;
+	return sub;
+}
+
+static void sub_give(struct netvsp_subs *subs, uint32_t sub)
+{
+	subs->next[sub] = subs->free_first;
+	subs->free_first = sub;
+	subs->free_count++;
+}
+
+static void chain_give(struct netvsp_subs *subs, uint32_t first)
+{
+	while (first != NETVSP_SUB_NONE) {
+		uint32_t next = subs->next[first];
+
+		sub_give(subs, first);
+		first = next;
+	}
+}
+
+static uint64_t packet_id(const struct netvsp *netvsp, uint32_t first)
+{
+	return (uint64_t)netvsp->receive_generation << 32 | (first + 1);
+}
+
+bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
+{
+	struct netvsp_subs *subs = &ch->netvsp->subs;
+	uint32_t generation = (uint32_t)(id >> 32), first = (uint32_t)id - 1;
+
+	/* Of a buffer that was revoked meanwhile: nobody's. */
+	if (generation && generation < ch->netvsp->receive_generation)
+		return true;
+	if (generation != ch->netvsp->receive_generation || first >= subs->count ||
+	    subs->owner[first] != ch->channel->index + 1)
+		return false;
+	subs->owner[first] = 0;
+	chain_give(subs, first);
+	return true;
+}
+
+void netvsp_receive_channel_closed(struct netvsp_channel *ch)
+{
+	struct netvsp_subs *subs = &ch->netvsp->subs;
+
+	if (ch->batch.count)
+		chain_give(subs, ch->batch.first);
+	ch->batch.count = 0;
+	/* A guest that does not know yet may still look at it; all is free when the primary is closed. */
+	if (atomic_load_explicit(&ch->netvsp->leaving, memory_order_relaxed))
+		return;
+	for (uint32_t i = 0; i < subs->count; i++) {
+		if (subs->owner[i] != ch->channel->index + 1)
+			continue;
+		subs->owner[i] = 0;
+		chain_give(subs, i);
+	}
+}
+
+/* ---- batches ---- */
+
+static bool batch_send(struct netvsp_channel *ch)
+{
+	struct netvsp *netvsp = ch->netvsp;
+	struct netvsp_batch *batch = &ch->batch;
+	struct nvsp_message message = {
+		.type = NVSP_SEND_RNDIS_PACKET,
+		.rndis_packet = { batch->channel_type, NVSP_SECTION_NONE, 0 },
+	};
+	struct vmbus_transfer_head head = { NVSP_RECEIVE_BUFFER_ID, 0, batch->count };
+	struct iovec ranges[] = { { &head, sizeof(head) },
+				  { batch->ranges, batch->count * sizeof(batch->ranges[0]) } };
+	struct iovec payload = { &message, netvsp_version(netvsp) >= NVSP_VERSION_6_1
+						   ? NVSP_MESSAGE_BYTES_6_1
+						   : NVSP_MESSAGE_BYTES };
+	int err;
+
+	if (!batch->count)
+		return true;
+	err = vmbus_channel_send_ranges(ch->channel, VMBUS_PACKET_TRANSFER_PAGES,
+					packet_id(netvsp, batch->first), true, ranges, 2, &payload, 1);
+	if (err == -LIS_FULL)
+		return false;
+	netvsp_flush_later(ch);
+	if (err) {
+		ch->broken = true;
+		chain_give(&netvsp->subs, batch->first);
+	} else {
+		netvsp->subs.owner[batch->first] = (uint8_t)(ch->channel->index + 1);
+	}
+	batch->count = 0;
+	return true;
+}
+
+/* A chain of sub-allocations, each with the length of its message, goes into the batch. */
+static void batch_add(struct netvsp_channel *ch, uint32_t channel_type, const uint32_t *subs,
+		      const uint32_t *bytes, uint32_t count)
+{
+	struct netvsp_subs *all = &ch->netvsp->subs;
+	struct netvsp_batch *batch = &ch->batch;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (batch->count)
+			all->next[batch->last] = subs[i];
+		else
+			batch->first = subs[i];
+		batch->last = subs[i];
+		batch->ranges[batch->count++] =
+			(struct vmbus_transfer_range){ bytes[i], subs[i] * all->bytes };
+	}
+	all->next[batch->last] = NETVSP_SUB_NONE;
+	batch->channel_type = channel_type;
+}
 
 /* ---- frames ---- */
 
@@ -80,7 +316,7 @@ static bool takes_long_frames(const struct netvsp *netvsp)
 static void arrival_take(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
 {
 	while (arrival->sub_count < count) {
-		uint32_t sub = netvsp_sub_take(&netvsp->subs);
+		uint32_t sub = sub_take(&netvsp->subs);
 		uint64_t offset = (uint64_t)sub * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES;
 
 		arrival->subs[arrival->sub_count++] = sub;
@@ -94,7 +330,7 @@ static void arrival_take(struct netvsp *netvsp, struct arrival *arrival, uint32_
 static void arrival_trim(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
 {
 	while (arrival->sub_count > count)
-		netvsp_sub_give(&netvsp->subs, arrival->subs[--arrival->sub_count]);
+		sub_give(&netvsp->subs, arrival->subs[--arrival->sub_count]);
 }
 
 static void copy_from_iov(const struct iovec *iov, uint32_t iov_count, void *to, size_t bytes)
@@ -270,7 +506,7 @@ static void deliver(struct netvsp *netvsp, struct netvsp_channel *ch, struct arr
 	}
 	netvsp_count(&netvsp->packets_received, 1);
 	netvsp_count(&netvsp->bytes_received, arrival->bytes - arrival->moved_bytes);
-	netvsp_batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
+	batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
 }
 
 static void capture(struct netvsp *netvsp, const struct arrival *arrival)
@@ -362,12 +598,6 @@ static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out
 		return err ? GOT_NOTHING : GOT_FRAME;
 	}
 	*out_channel = channel_of_hash(netvsp, &arrival);
-	if ((*out_channel)->passed_over) {
-		arrival_trim(netvsp, &arrival, 0);
-		netvsp_count(&netvsp->unread_dropped, 1);
-		*out_channel = NULL;
-		return GOT_FRAME;
-	}
 	deliver(netvsp, *out_channel, &arrival);
 	return GOT_FRAME;
 }
@@ -376,14 +606,17 @@ static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out
  * A ring knows one wish for a signal, and whatever goes into it ends that: the first thing that waits
  * must be tried again, and nothing may overtake it.
  */
-static void send_all_batches(struct netvsp *netvsp)
+static bool send_all_batches(struct netvsp *netvsp)
 {
+	bool all = true;
+
 	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
 		struct netvsp_channel *ch = netvsp->channels[i];
 
-		if (ch && (ch->answer_due || ch->batch.count) && netvsp_send_answer(ch))
-			netvsp_batch_send(ch);
+		if (ch && (ch->answer_due || ch->batch.count))
+			all &= netvsp_send_answer(ch) && batch_send(ch);
 	}
+	return all;
 }
 
 static bool may_receive(const struct netvsp *netvsp)
@@ -399,28 +632,31 @@ static bool send_control(struct netvsp *netvsp, const uint8_t *message, uint32_t
 	uint32_t sub;
 
 	/* Its own packet: frames before it first. */
-	if (!netvsp_batch_send(ch) || !netvsp->subs.free_count)
+	if (!batch_send(ch) || !netvsp->subs.free_count)
 		return false;
-	sub = netvsp_sub_take(&netvsp->subs);
+	sub = sub_take(&netvsp->subs);
 	if (bytes > netvsp->subs.bytes)
 		bytes = netvsp->subs.bytes;
 	write_buffer(netvsp, (uint64_t)sub * netvsp->subs.bytes, message, bytes);
-	netvsp_batch_add(ch, NVSP_RNDIS_CONTROL, &sub, &bytes, 1);
+	batch_add(ch, NVSP_RNDIS_CONTROL, &sub, &bytes, 1);
 	/* Where it does not go now it goes before the next frame. */
-	netvsp_batch_send(ch);
+	batch_send(ch);
 	return true;
 }
 
-/* The last that goes may stay in its channel's batch. */
-static void send_waiting_control(struct netvsp *netvsp)
+/* Returns false if there is no room for all of it; the last may be in its channel's batch then. */
+static bool send_waiting_control(struct netvsp *netvsp)
 {
 	struct netvsp_control *control;
 
+	if (!netvsp->waiting)
+		return true;
 	while ((control = netvsp->waiting) && send_control(netvsp, control->message, control->bytes)) {
 		netvsp->waiting = control->next;
 		netvsp->waiting_count--;
 		free(control);
 	}
+	return !control && !netvsp->channels[0]->batch.count;
 }
 
 void netvsp_receive_control(struct netvsp *netvsp)
@@ -445,91 +681,12 @@ void netvsp_receive_control(struct netvsp *netvsp)
 	netvsp->waiting_count++;
 }
 
-/* No channel may have so much that nothing is left for others. */
-static uint32_t subs_out_max(const struct netvsp *netvsp)
-{
-	uint32_t max = netvsp->long_frames_due ? SUBS_OUT_MAX_LONG : SUBS_OUT_MAX;
-	uint32_t open = atomic_load_explicit(&netvsp->channels_open, memory_order_relaxed);
-	uint32_t share = open ? netvsp->subs.count / open : 0;
-
-	if (share < max)
-		max = share;
-	return max ? max : 1;
-}
-
-static void pass_over(struct netvsp_channel *ch)
-{
-	ch->passed_over = true;
-	ch->passes++;
-	if ((ch->passes & (ch->passes - 1)) == 0) /* the guest may do this in a loop */
-		os_log(OS_LOG_WARNING, "%s: channel %u takes no frames; those for it are dropped until it does",
-		       ch->netvsp->name, ch->channel->index);
-}
-
-/* Some are full, some are not: those that have been for long are passed over. True: others may get there yet. */
-static bool has_patience(struct netvsp *netvsp)
-{
-	uint64_t now_ns = io_loop_now_ns(netvsp->loop), first_due_ns = UINT64_MAX;
-
-	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
-		struct netvsp_channel *ch = netvsp->channels[i];
-
-		if (!ch || !ch->full_since_ns || ch->passed_over)
-			continue;
-		if (now_ns - ch->full_since_ns >= PATIENCE_NS)
-			pass_over(ch);
-		else if (ch->full_since_ns + PATIENCE_NS < first_due_ns)
-			first_due_ns = ch->full_since_ns + PATIENCE_NS;
-	}
-	if (first_due_ns == UINT64_MAX)
-		return false;
-	io_timer_set(&netvsp->patience_timer, netvsp->loop, first_due_ns);
-	return true;
-}
-
-/* A guest that does nothing at all has left no channel alone. */
-static void forget_times(struct netvsp *netvsp)
-{
-	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
-		if (netvsp->channels[i])
-			netvsp->channels[i]->full_since_ns = 0;
-	}
-}
-
-/* Is some channel full, which the next frame may be for? Nobody knows before it is read. */
-static bool must_wait(struct netvsp *netvsp, uint32_t out_max)
-{
-	bool any_full = false, any_has_room = false;
-
-	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
-		struct netvsp_channel *ch = netvsp->channels[i];
-
-		if (!ch || ch->broken)
-			continue;
-		if (ch->subs_out < out_max && !ch->batch.count && !ch->answer_due) {
-			any_has_room = true;
-			ch->full_since_ns = 0;
-			ch->passed_over = false;
-			continue;
-		}
-		any_full = true;
-		if (!ch->full_since_ns)
-			ch->full_since_ns = io_loop_now_ns(netvsp->loop);
-	}
-	if (any_has_room)
-		return any_full && has_patience(netvsp);
-	forget_times(netvsp);
-	return true;
-}
-
 bool netvsp_receive_pump(struct netvsp *netvsp)
 {
-	uint32_t frames, out_max = subs_out_max(netvsp);
+	uint32_t frames;
 
 	/* What waits for room goes, whether there are further frames or not. */
-	send_all_batches(netvsp);
-	send_waiting_control(netvsp);
-	if (!may_receive(netvsp) || must_wait(netvsp, out_max))
+	if (!send_all_batches(netvsp) || !send_waiting_control(netvsp) || !may_receive(netvsp))
 		return false;
 	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
 		struct netvsp_channel *ch = NULL;
@@ -542,9 +699,7 @@ bool netvsp_receive_pump(struct netvsp *netvsp)
 			netvsp->port_ready = false;
 		if (got != GOT_FRAME)
 			break;
-		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !netvsp_batch_send(ch))
-			break;
-		if (ch && ch->subs_out >= out_max)
+		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !batch_send(ch))
 			break;
 	}
 	send_all_batches(netvsp);

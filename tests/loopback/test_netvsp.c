@@ -364,7 +364,7 @@ static void buffers_are_revoked_while_the_guest_holds_frames(void **state)
 	world_ready(world, FILTER_ALL);
 	guest->keep = true;
 	guest->forget = true;
-	for (int i = 0; i < 60; i++)
+	for (int i = 0; i < 100; i++)
 		memory_port_queue(&world->port, frame, sizeof(frame), NULL);
 	world_settle(world);
 	assert_true(guest->held_count > 0);
