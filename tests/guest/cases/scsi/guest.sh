@@ -86,6 +86,5 @@ dd if=/data of="$disk" bs=64k conv=fsync 2>/dev/null || fail 'writing to the hos
 echo 3 >/proc/sys/vm/drop_caches
 [ "$(dd if="$disk" bs=64k count=32 2>/dev/null | md5sum)" = "$(md5sum </data)" ] || fail 'it reads back something else'
 refused 9 sg_raw "$disk" 3b 00 00 00 00 00 00 00 00 00 # WRITE BUFFER is not let through
-say passed "$(md5sum </data | cut -d' ' -f1)"
 dmesg | grep -E 'cut here|BUG:|Call Trace' && fail 'the kernel complains'
 say scsi ok

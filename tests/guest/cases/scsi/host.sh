@@ -34,9 +34,5 @@ done
 "$lis" drive vm insert drive1 "$work/two.iso" || fail 'insert'
 expect vm '@@changed' 90
 "$lis" drive vm eject drive1 || fail 'eject'
-expect vm '@@passed' 60
-sum=${expected##* }
 expect vm '@@scsi ok' 60
 vm_end vm 0
-[[ $(head -c 2M "/dev/$(basename /sys/class/scsi_generic/"${generic##*/}"/device/block/*)" | md5sum) = "$sum  -" ]] ||
-	fail 'the device holds something else'
