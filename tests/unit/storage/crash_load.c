@@ -330,8 +330,13 @@ static void work(const char *folder, uint32_t steps)
 	sim_fault(NULL);
 	result = block_close(load.device);
 	assert_true(load.faults || !result);
-	for (uint32_t i = 0; i < SECTORS && !result; i++)
-		load.promises[i].flushed = load.promises[i].done;
+	/* Where closing failed what was not flushed may be lost for good: nothing that follows promises it again. */
+	for (uint32_t i = 0; i < SECTORS; i++) {
+		if (result)
+			load.promises[i].done = load.promises[i].flushed;
+		else
+			load.promises[i].flushed = load.promises[i].done;
+	}
 }
 
 uint64_t crash_load(const struct crash_image *image, const struct crash_run *run)
