@@ -418,19 +418,20 @@ static void collect_sector(struct vhdx *vhdx, uint32_t sector)
 	journal->sector_offset_bytes[journal->sector_count++] = vhdx->bat_offset_bytes + (uint64_t)sector * SECTOR;
 }
 
-/*
- * A block that is partially present must not come without its bitmap's entry, which may be in a sector
- * further on: then both go into one entry of the log.
- */
-static void collect_bitmap_entry(struct vhdx *vhdx, uint32_t sector)
+/* The last dirty sector before @end; @end where there is none. */
+static uint32_t last_dirty(const struct vhdx *vhdx, uint32_t end)
 {
-	uint64_t last = (sector + UINT64_C(1)) * ENTRIES_PER_SECTOR - 1;
-	uint64_t chunk = last / ((UINT64_C(1) << vhdx->chunk_shift) + 1);
-	uint64_t other = vhdx_bitmap_index(vhdx, chunk) / ENTRIES_PER_SECTOR;
+	uint32_t word = (end + 63) / 64;
 
-	if (vhdx->differencing && other != sector && other < vhdx->bat_sectors &&
-	    vhdx->space.dirty[other / 64] & UINT64_C(1) << other % 64)
-		collect_sector(vhdx, (uint32_t)other);
+	while (word-- > 0) {
+		uint64_t bits = vhdx->space.dirty[word];
+
+		if (end - word * 64 < 64)
+			bits &= (UINT64_C(1) << (end - word * 64)) - 1;
+		if (bits)
+			return word * 64 + 63 - (uint32_t)__builtin_clzll(bits);
+	}
+	return end;
 }
 
 static void collect_bitmaps(struct vhdx *vhdx)
@@ -447,29 +448,39 @@ static void collect_bitmaps(struct vhdx *vhdx)
 	}
 }
 
+/*
+ * From the end to the start: a block that is partially present must not come without its bitmap's entry,
+ * which is in the same sector or in one further on, and there may have become dirty since this round took it.
+ * What became dirty where the round has been does not keep it from ending.
+ */
+static void collect_sectors(struct vhdx *vhdx)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint32_t end = vhdx->bat_sectors;
+
+	if (last_dirty(vhdx, journal->left) == journal->left)
+		journal->left = 0;
+	while (journal->left && journal->sector_count < VHDX_JOURNAL_SECTORS_MAX) {
+		uint32_t sector = last_dirty(vhdx, end);
+
+		if (sector == end)
+			break;
+		collect_sector(vhdx, sector);
+		end = sector;
+		if (journal->left > sector)
+			journal->left = sector;
+	}
+}
+
 void vhdx_bat_collect(struct vhdx *vhdx)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
-	uint64_t *dirty = vhdx->space.dirty;
 
 	journal->sector_count = 0;
 	pthread_mutex_lock(&vhdx->lock);
 	if (vhdx->differencing)
 		collect_bitmaps(vhdx);
-	while (vhdx->space.dirty_count && journal->sector_count + 2 <= VHDX_JOURNAL_SECTORS_MAX &&
-	       journal->cursor < vhdx->bat_sectors) {
-		uint32_t sector = journal->cursor;
-		uint64_t word = dirty[sector / 64] >> sector % 64;
-
-		if (!word) {
-			journal->cursor = (sector / 64 + 1) * 64;
-			continue;
-		}
-		sector += (uint32_t)__builtin_ctzll(word);
-		collect_bitmap_entry(vhdx, sector);
-		collect_sector(vhdx, sector);
-		journal->cursor = sector + 1;
-	}
+	collect_sectors(vhdx);
 	journal->entry_file_bytes = vhdx->space.file_bytes;
 	pthread_mutex_unlock(&vhdx->lock);
 }

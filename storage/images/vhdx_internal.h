@@ -63,7 +63,7 @@ struct vhdx_journal {
 	bool wants_flush;
 	bool flushed;                /* this round */
 	bool closing;
-	uint32_t cursor;             /* BAT sector to look at next */
+	uint32_t left;               /* BAT sectors before this one were not looked at in this round */
 	uint32_t map_cursor;         /* as sector_map_collect() */
 	uint8_t *io_data;            /* write under way */
 	uint64_t io_offset_bytes, io_left_bytes;
@@ -277,8 +277,8 @@ void vhdx_bat_unmap(struct vhdx *vhdx, uint64_t block);
 void vhdx_bat_trim(struct vhdx *vhdx);
 
 /**
- * vhdx_bat_collect() - Copy dirty sectors, of bitmaps and then of the BAT, from the journal's cursors on as far
- * as one entry of the log has room, and mark them clean.
+ * vhdx_bat_collect() - Copy dirty sectors, of bitmaps and then of the BAT, as far as one entry of the log has
+ * room for them, and mark them clean. None are left when all that were dirty when the round began were taken.
  */
 void vhdx_bat_collect(struct vhdx *vhdx);
 

@@ -396,7 +396,7 @@ static void start_round(struct vhdx *vhdx)
 	journal->error = journal->failed;
 	pthread_mutex_unlock(&vhdx->lock);
 	journal->stage = journal->error ? ROUND_END : ROUND_START;
-	journal->cursor = 0;
+	journal->left = vhdx->bat_sectors;
 	journal->map_cursor = 0;
 	journal->flushed = false;
 	journal->wants_flush = false;
@@ -530,7 +530,7 @@ static int run_now(struct vhdx *vhdx, int stage)
 	journal->batch = NULL;
 	journal->stage = stage;
 	journal->error = 0;
-	journal->cursor = 0;
+	journal->left = vhdx->bat_sectors;
 	journal->map_cursor = 0;
 	journal->flushed = false;
 	journal->wants_flush = true;
