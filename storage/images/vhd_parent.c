@@ -42,8 +42,8 @@ uint64_t vhd_parent_end(const struct vhd *vhd, const struct vhd_header *header)
 		if (at_bytes + bytes > end_bytes)
 			end_bytes = at_bytes + bytes;
 	}
-	end_bytes = (end_bytes + VHD_SECTOR_BYTES - 1) & ~(uint64_t)(VHD_SECTOR_BYTES - 1);
-	return end_bytes < vhd->blocks_end_bytes ? end_bytes : vhd->blocks_end_bytes & ~(uint64_t)(VHD_SECTOR_BYTES - 1);
+	/* Also where the file ends within it: what is written goes behind it. */
+	return (end_bytes + VHD_SECTOR_BYTES - 1) & ~(uint64_t)(VHD_SECTOR_BYTES - 1);
 }
 
 /* One path; what is not where it says is passed over, for there are others. */
