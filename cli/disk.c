@@ -188,6 +188,7 @@ int disk_create(const struct disk_options *options)
 		.format = disk_format(options, options->paths[0]),
 		.size_bytes = options->size_bytes,
 		.block_bytes = options->block_bytes,
+		.logical_sector_bytes = options->sector_bytes,
 		.fixed = options->fixed,
 		.allocate = options->fixed,
 	};
@@ -209,7 +210,7 @@ static const struct sub {
 	int paths;
 	const char *takes; /* letters of the options it knows */
 } subs[] = {
-	{ "create", disk_create, 1, "sbtFf" },
+	{ "create", disk_create, 1, "sbltFf" },
 	{ "info", disk_info, 1, "tj" },
 	{ "check", disk_check, 1, "tr" },
 	{ "convert", disk_convert, 2, "btFfq" },
@@ -224,6 +225,7 @@ static const struct sub {
 static const struct option long_options[] = {
 	{ "size", required_argument, NULL, 's' },
 	{ "block-size", required_argument, NULL, 'b' },
+	{ "sector-size", required_argument, NULL, 'l' },
 	{ "format", required_argument, NULL, 't' },
 	{ "fixed", no_argument, NULL, 'F' },
 	{ "force", no_argument, NULL, 'f' },
@@ -264,6 +266,13 @@ static int take_option(int option, const char *value, struct disk_options *optio
 		if (!err)
 			options->block_bytes = (uint32_t)bytes;
 		return err;
+	case 'l':
+		if (strcmp(value, "512") && strcmp(value, "4096")) {
+			snprintf(error, OPTIONS_ERROR_BYTES, "--sector-size '%s': there are 512 and 4096", value);
+			return -LIS_INVALID;
+		}
+		options->sector_bytes = *value == '5' ? 512 : 4096;
+		return 0;
 	case 't':
 		return take_format(value, options, error);
 	case 'F':

@@ -15,6 +15,7 @@ struct disk_options {
 	const char *format;
 	uint64_t size_bytes;  /* 0: not given */
 	uint32_t block_bytes; /* 0: not given */
+	uint32_t sector_bytes; /* 0: not given */
 	const char *into;     /* NULL: not given */
 	bool fixed, force, json, keep, quiet, shrink, repair, help;
 };

@@ -132,7 +132,8 @@ static const struct command commands[] = {
 	  "usage: lis wait NAME [--timeout SECONDS]\n"
 	  "\nWaits until the virtual machine ends; the exit status is that of its `lis run`.\n" },
 	{ "disk", command_disk, "make, look at, check, convert, resize and merge disk images",
-	  "usage: lis disk create PATH --size N [--format FORMAT] [--fixed] [--block-size N] [--force]\n"
+	  "usage: lis disk create PATH --size N [--format FORMAT] [--fixed] [--block-size N]\n"
+	  "                       [--sector-size 512|4096] [--force]\n"
 	  "       lis disk info PATH [--json]\n"
 	  "       lis disk check PATH [--repair]\n"
 	  "       lis disk convert FROM TO [--format FORMAT] [--fixed] [--block-size N] [--force] [--quiet]\n"
@@ -161,6 +162,7 @@ static const struct command commands[] = {
 	  "  --format FORMAT  raw, vhd or vhdx. Without it: of a new image, the ending of its name\n"
 	  "                   says so; of an existing one, its contents do\n"
 	  "  --fixed          not growing: as large as the disk from the start\n"
+	  "  --sector-size N  what guests see as the sector; 4096 for VHDX only\n"
 	  "  --block-size N   unit in which it grows, a power of two: of VHDX from 1M to 256M\n"
 	  "                   (default: 2M, above 1T 32M), of VHD from 512K (default: 2M)\n"
 	  "  --force          replace PATH or TO if it exists\n"

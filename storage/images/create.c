@@ -37,6 +37,9 @@ int create_raw(const struct create_file *file, const struct block_create_options
 {
 	if (options->block_bytes)
 		return image_error(file->error, -LIS_INVALID, file->path, "a raw image has no blocks");
+	if (options->logical_sector_bytes && options->logical_sector_bytes != 512)
+		return image_error(file->error, -LIS_INVALID, file->path,
+				   "a raw image has sectors of 512 bytes: it could not say otherwise");
 	return create_extend(file, options->size_bytes, options->allocate);
 }
 

@@ -89,6 +89,10 @@ creating() {
 	create d.vhd 2190433320960 --size 2040G
 	[ "$(allocated b.vhd)" -ge 10485760 ] || fail "a fixed VHD has no room"
 	create e.disk 10485760 --size 10M --format raw
+	# QEMU has no VHDX with such sectors.
+	status 0 "$lis" disk create large.vhdx --size 10M --sector-size 4096
+	status 0 "$lis" disk info large.vhdx --json
+	says '"logical_sector_bytes": *4096'
 	status 0 "$lis" disk create odd.vhd --size 1500K
 	says "rounded up to 2 MiB"
 	[ "$(qemu_size odd.vhd)" = 2097152 ] || fail "odd.vhd"
@@ -101,6 +105,12 @@ refusing() {
 	cmp a.vhd before.vhd || fail "refused, but changed"
 	status 1 "$lis" disk create z.vhd --size 2041G
 	says "z.vhd: .*2040 GiB"
+	for name in z.vhd z.raw; do
+		status 1 "$lis" disk create $name --size 10M --sector-size 4096
+		says "sectors of 512 bytes"
+	done
+	status 2 "$lis" disk create z.vhdx --size 10M --sector-size 1024
+	says "there are 512 and 4096"
 	status 1 "$lis" disk create z.vhdx --size 10M --block-size 3M
 	says "power of two"
 	status 1 "$lis" disk create no/such/folder.vhd --size 10M
