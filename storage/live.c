@@ -5,10 +5,11 @@
  * Each loop has a gate of its own, which only its thread touches: it counts what is under way on this
  * loop, knows the device, and keeps what waits. So requests cost no lock, no atomic operation and no
  * memory. The owner sends calls to the loops to close the gates and to open them; each answers when it is
- * done, and the last to answer tells the owner.
+ * done, and the last to answer tells the owner. Only asking where data is takes a lock, on any thread.
  */
 #include "storage/live.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -42,6 +43,8 @@ struct live {
 	_Atomic uint32_t to_answer;  /* gates that have not done what they were called for */
 	struct io_call *answered;
 	uint64_t closed_ns;          /* when the gates were called to close */
+	pthread_mutex_t map_lock;    /* what is behind is not changed while it is asked where data is */
+	bool draining;               /* or drained: it may be changed; under map_lock */
 	size_t gate_count;
 	struct gate gates[];
 };
@@ -157,6 +160,9 @@ static void close_gate(struct io_call *call)
 
 void live_drain(struct live *live, struct io_call *drained)
 {
+	pthread_mutex_lock(&live->map_lock);
+	live->draining = true;
+	pthread_mutex_unlock(&live->map_lock);
 	live->closed_ns = io_loop_now_ns(live->owner);
 	call_gates(live, close_gate, drained);
 }
@@ -177,7 +183,10 @@ static void open_gate(struct io_call *call)
 
 void live_resume(struct live *live, struct block_device *behind, bool hold, struct io_call *resumed)
 {
+	pthread_mutex_lock(&live->map_lock);
 	live->behind = behind;
+	live->draining = false;
+	pthread_mutex_unlock(&live->map_lock);
 	live->hold = hold;
 	live->device.geometry.size_bytes = behind->geometry.size_bytes;
 	live->device.path = behind->path;
@@ -211,11 +220,25 @@ uint64_t live_pause_ns(const struct live *live)
 
 /* ---- life ---- */
 
+/* While it may be changed there is data everywhere, as far as anybody knows. */
+static int live_map(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	struct live *live = (struct live *)device;
+	int err = 0;
+
+	pthread_mutex_lock(&live->map_lock);
+	if (!live->draining)
+		err = block_map(live->behind, offset_bytes, out_extent);
+	pthread_mutex_unlock(&live->map_lock);
+	return err;
+}
+
 static int live_close(struct block_device *device)
 {
 	struct live *live = (struct live *)device;
 	int err = block_close(live->behind);
 
+	pthread_mutex_destroy(&live->map_lock);
 	free(live);
 	return err;
 }
@@ -225,6 +248,7 @@ static const struct block_driver live_driver = {
 	.forwards = true,
 	.submit = live_submit,
 	.close = live_close,
+	.map = live_map,
 };
 
 int live_create(struct block_device *behind, struct io_loop *const *loops, size_t loop_count,
@@ -244,6 +268,7 @@ int live_create(struct block_device *behind, struct io_loop *const *loops, size_
 		.behind = behind,
 		.gate_count = loop_count,
 	};
+	pthread_mutex_init(&live->map_lock, NULL);
 	live->device.geometry.buffer_align_bytes = 1;
 	for (size_t i = 0; i < loop_count; i++) {
 		live->gates[i] = (struct gate){ .loop = loops[i], .live = live, .behind = behind };

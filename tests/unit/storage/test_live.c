@@ -289,6 +289,42 @@ static void ends_may_begin_new_ones_at_any_time(void **state)
 	f->first.hold = false;
 }
 
+static int half_is_zero(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
+{
+	out_extent->data = offset_bytes < DISK_BYTES / 2;
+	out_extent->length_bytes = out_extent->data ? DISK_BYTES / 2 - offset_bytes : DISK_BYTES - offset_bytes;
+	return 0;
+}
+
+static void data_is_where_the_device_behind_has_it(void **state)
+{
+	struct fixture *f = *state;
+	static struct block_driver driver; /* closing uses it, too */
+	struct block_extent extent;
+
+	driver = *f->first.base.driver;
+	driver.map = half_is_zero;
+	f->first.base.driver = &driver;
+	assert_int_equal(block_map(f->device, 0, &extent), 0);
+	assert_true(extent.data && extent.length_bytes == DISK_BYTES / 2);
+	assert_int_equal(block_map(f->device, DISK_BYTES / 2, &extent), 0);
+	assert_false(extent.data);
+	/* From the first call on it may be worked on: nobody is asked. */
+	live_drain(f->live, &f->call);
+	assert_int_equal(block_map(f->device, DISK_BYTES / 2, &extent), 0);
+	assert_true(extent.data && extent.length_bytes == DISK_BYTES / 2);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+	resume(f, &f->first, false);
+	assert_int_equal(block_map(f->device, DISK_BYTES / 2, &extent), 0);
+	assert_false(extent.data);
+	drain(f);
+	resume(f, &f->second, false);
+	assert_int_equal(block_map(f->device, DISK_BYTES / 2, &extent), 0);
+	assert_true(extent.data);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -300,6 +336,7 @@ int main(void)
 		TEST(what_wants_to_be_durable_can_be_held_alone),
 		TEST(discarding_does_what_it_was_said_to_do),
 		TEST(ends_may_begin_new_ones_at_any_time),
+		TEST(data_is_where_the_device_behind_has_it),
 	};
 
 	return cmocka_run_group_tests_name("live", tests, NULL, NULL);
