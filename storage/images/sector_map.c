@@ -99,15 +99,19 @@ static void loaded(struct io_op *op, int32_t result)
 	struct sector_map *map = (struct sector_map *)(uintptr_t)transfer->left_bytes;
 	int error = 0;
 
-	if (result == -EAGAIN || result == -EINTR) {
+	if (result > 0)
+		page->got_bytes += (uint32_t)result;
+	if (result == -EAGAIN || result == -EINTR || (result > 0 && page->got_bytes < map->page_bytes)) {
 		load(map, page, request);
 		return;
 	}
-	if (result >= 0 && map->short_ok) {
-		memset(page->data + result, 0, map->page_bytes - (uint32_t)result);
-	} else if (result != (int32_t)map->page_bytes) {
-		os_log(OS_LOG_ERROR, "%s: reading a bitmap at byte %llu failed: %s", map->image->device.path,
-		       (unsigned long long)page->offset_bytes, strerror(result < 0 ? -result : EIO));
+	if (result == 0 && map->short_ok) {
+		memset(page->data + page->got_bytes, 0, map->page_bytes - page->got_bytes);
+	} else if (result <= 0) {
+		if (image_tell_now(&map->image->told, BLOCK_READ))
+			os_log(OS_LOG_ERROR, "%s: reading a bitmap at byte %llu failed: %s",
+			       map->image->device.path, (unsigned long long)page->offset_bytes,
+			       strerror(result < 0 ? -result : EIO));
 		error = result < 0 ? image_errno(-result) : -LIS_IO;
 	}
 	end_loading(map, page, request->loop, error);
@@ -120,8 +124,8 @@ static void load(struct sector_map *map, struct sector_page *page, struct block_
 	transfer->file_offset_bytes = (uintptr_t)page;
 	transfer->left_bytes = (uintptr_t)map;
 	request->io.done = loaded;
-	io_uring_prep_read(io_loop_sqe(request->loop, &request->io), map->image->fd, page->data,
-			   map->page_bytes, page->offset_bytes);
+	io_uring_prep_read(io_loop_sqe(request->loop, &request->io), map->image->fd, page->data + page->got_bytes,
+			   map->page_bytes - page->got_bytes, page->offset_bytes + page->got_bytes);
 }
 
 static void wait_for(struct sector_page *page, struct block_request *request)
@@ -199,6 +203,7 @@ int sector_map_get(struct sector_map *map, struct block_request *request, const 
 	}
 	page->offset_bytes = place->offset_bytes;
 	page->disk_bytes = place->disk_bytes;
+	page->got_bytes = 0;
 	page->flags = LOADING | RECENT;
 	wait_for(page, request);
 	load(map, page, request);
@@ -255,11 +260,19 @@ int sector_map_look(struct sector_map *map, struct block_request *request, const
 
 static int read_now(struct sector_map *map, struct sector_page *page)
 {
-	ssize_t got = pread(map->image->fd, page->data, map->page_bytes, (off_t)page->offset_bytes);
+	ssize_t now = 1;
 
-	if (got < 0 || (got < (ssize_t)map->page_bytes && !map->short_ok))
+	while (page->got_bytes < map->page_bytes && now) {
+		now = pread(map->image->fd, page->data + page->got_bytes, map->page_bytes - page->got_bytes,
+			    (off_t)(page->offset_bytes + page->got_bytes));
+		if (now > 0)
+			page->got_bytes += (uint32_t)now;
+		else if (now < 0 && errno != EINTR)
+			return -LIS_IO;
+	}
+	if (page->got_bytes < map->page_bytes && !map->short_ok)
 		return -LIS_IO;
-	memset(page->data + got, 0, map->page_bytes - (size_t)got);
+	memset(page->data + page->got_bytes, 0, map->page_bytes - page->got_bytes);
 	if (map->loaded)
 		(void)map->loaded(map->image, page);
 	return 0;

@@ -27,6 +27,7 @@ struct sector_page {
 	uint64_t disk_bytes;   /* its first bit is for the sector that begins there */
 	uint8_t *data;
 	struct block_request *waiting; /* for it to be read */
+	uint32_t got_bytes;            /* of it so far, while it is read */
 	uint8_t flags;
 };
 

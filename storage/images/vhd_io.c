@@ -165,7 +165,7 @@ static void use_bitmap(struct vhd *vhd, struct block_request *request, const uin
 		vhd_step(request);
 }
 
-static void read_bitmap(struct vhd *vhd, struct block_request *request, uint8_t *bitmap);
+static void read_bitmap(struct vhd *vhd, struct block_request *request, uint8_t *bitmap, uint32_t got_bytes);
 
 static void bitmap_done(struct io_op *op, int32_t result)
 {
@@ -173,31 +173,36 @@ static void bitmap_done(struct io_op *op, int32_t result)
 		(struct block_request *)((char *)op - offsetof(struct block_request, io));
 	struct vhd *vhd = vhd_of(request);
 	uint8_t *bitmap = (uint8_t *)(uintptr_t)transfer_of(request)->file_offset_bytes;
+	uint32_t got_bytes = (uint32_t)transfer_of(request)->left_bytes;
 
-	if (result == -EAGAIN || result == -EINTR) {
-		read_bitmap(vhd, request, bitmap);
+	if (result > 0)
+		got_bytes += (uint32_t)result;
+	if (result == -EAGAIN || result == -EINTR || (result > 0 && got_bytes < vhd->bitmap_bytes)) {
+		read_bitmap(vhd, request, bitmap, got_bytes);
 		return;
 	}
-	if (result == (int32_t)vhd->bitmap_bytes) {
+	if (result > 0) {
 		use_bitmap(vhd, request, bitmap);
 	} else {
-		os_log(OS_LOG_ERROR, "%s: reading the bitmap of block %llu failed: %s",
-		       vhd->image.device.path, (unsigned long long)spot_of(vhd, request).block,
-		       strerror(result < 0 ? -result : EIO));
+		if (image_tell_now(&vhd->image.told, BLOCK_READ))
+			os_log(OS_LOG_ERROR, "%s: reading the bitmap of block %llu failed: %s",
+			       vhd->image.device.path, (unsigned long long)spot_of(vhd, request).block,
+			       strerror(result < 0 ? -result : EIO));
 		request->done(request, result < 0 ? image_errno(-result) : -LIS_IO);
 	}
 	free(bitmap);
 }
 
-/* @bitmap: kept in the transfer, which has no run under way. */
-static void read_bitmap(struct vhd *vhd, struct block_request *request, uint8_t *bitmap)
+/* @bitmap, and how much of it is there: kept in the transfer, which has no run under way. */
+static void read_bitmap(struct vhd *vhd, struct block_request *request, uint8_t *bitmap, uint32_t got_bytes)
 {
 	uint64_t place = (uint64_t)vhd_bat_entry(vhd, spot_of(vhd, request).block) * VHD_SECTOR_BYTES;
 
 	transfer_of(request)->file_offset_bytes = (uintptr_t)bitmap;
+	transfer_of(request)->left_bytes = got_bytes;
 	request->io.done = bitmap_done;
-	io_uring_prep_read(io_loop_sqe(request->loop, &request->io), vhd->image.fd, bitmap,
-			   vhd->bitmap_bytes, place);
+	io_uring_prep_read(io_loop_sqe(request->loop, &request->io), vhd->image.fd, bitmap + got_bytes,
+			   vhd->bitmap_bytes - got_bytes, place + got_bytes);
 }
 
 static void look_at_bitmap(struct vhd *vhd, struct block_request *request)
@@ -207,7 +212,7 @@ static void look_at_bitmap(struct vhd *vhd, struct block_request *request)
 	if (posix_memalign(&bitmap, IMAGE_PAGE_BYTES, vhd->bitmap_bytes))
 		request->done(request, -LIS_NOMEM);
 	else
-		read_bitmap(vhd, request, bitmap);
+		read_bitmap(vhd, request, bitmap, 0);
 }
 
 /* ---- requests ---- */

@@ -27,16 +27,23 @@
 #define PIECE 65536u
 #define TIMES 20
 
-static const struct block_create_options formats[] = {
-	{ .format = "raw" },
-	{ .format = "vhd", .fixed = true },
-	{ .format = "vhd" },
-	{ .format = "vhdx", .fixed = true },
-	{ .format = "vhdx", .block_bytes = 1 << 20 },
+/* A disk; a child is over one that is of its format and empty. */
+static const struct kind {
+	const char *name;
+	struct block_create_options options;
+	bool child;
+} disks[] = {
+	{ "raw", { .format = "raw" } },
+	{ "fixed VHD", { .format = "vhd", .fixed = true } },
+	{ "dynamic VHD", { .format = "vhd" } },
+	{ "fixed VHDX", { .format = "vhdx", .fixed = true } },
+	{ "dynamic VHDX", { .format = "vhdx", .block_bytes = 1 << 20 } },
+	{ "differencing VHD", { .format = "vhd" }, true },
+	{ "differencing VHDX", { .format = "vhdx", .block_bytes = 1 << 20 }, true },
 };
 
 struct fixture {
-	char path[64];
+	char path[64], parent[64];
 	struct block_device *device;
 	struct scsi_unit *unit;
 	struct io_loop *loop;
@@ -136,21 +143,41 @@ static void close_disk(struct fixture *f, int expected)
 	assert_int_equal(block_close(f->device), expected);
 }
 
-static struct fixture *make_disk(const struct block_create_options *format)
+static void make_image(const char *path, struct block_create_options options, const char *parent)
 {
-	struct block_create_options options = *format;
+	const struct block_open_options read_only = { .read_only = true };
+
+	unlink(path);
+	if (parent ? block_open(parent, &read_only, &options.parent, error) != 0 : false)
+		fail_msg("%s", error);
+	options.size_bytes = DISK_BYTES;
+	if (block_create(path, &options, error))
+		fail_msg("%s", error);
+	assert_int_equal(block_close(options.parent), 0);
+}
+
+/* With its file, but not open. */
+static struct fixture *make_fixture(const struct kind *kind)
+{
 	struct fixture *f = calloc(1, sizeof(*f));
+	const char *folder = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
 
 	assert_non_null(f);
-	options.size_bytes = DISK_BYTES;
-	snprintf(f->path, sizeof(f->path), "%s/lis-faults.%d", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm",
-		 (int)getpid());
-	unlink(f->path);
+	snprintf(f->path, sizeof(f->path), "%s/lis-faults.%d", folder, (int)getpid());
+	snprintf(f->parent, sizeof(f->parent), "%s/lis-faults.%d.parent", folder, (int)getpid());
 	sim_fault(NULL);
 	sim_seed(1);
-	if (block_create(f->path, &options, error))
-		fail_msg("%s", error);
+	if (kind->child)
+		make_image(f->parent, kind->options, NULL);
+	make_image(f->path, kind->options, kind->child ? f->parent : NULL);
 	assert_int_equal(io_loop_create(NULL, &f->loop), 0);
+	return f;
+}
+
+static struct fixture *make_disk(const struct kind *kind)
+{
+	struct fixture *f = make_fixture(kind);
+
 	open_disk(f);
 	log_lines = 0;
 	return f;
@@ -160,16 +187,17 @@ static void drop_disk(struct fixture *f)
 {
 	io_loop_destroy(f->loop);
 	unlink(f->path);
+	unlink(f->parent);
 	free(f);
 }
 
 /* ---- claims, each for every format ---- */
 
 /* A fault while something is done many times: the same sense each time, one line, and it goes away. */
-static void writes_fail_for_a_while(const struct block_create_options *format, int posix, unsigned kinds,
+static void writes_fail_for_a_while(const struct kind *kind, int posix, unsigned kinds,
 				    uint32_t sense)
 {
-	struct fixture *f = make_disk(format);
+	struct fixture *f = make_disk(kind);
 
 	assert_int_equal(write_at(f, 0, 1), SCSI_SENSE_NONE);
 	assert_int_equal(flush(f), SCSI_SENSE_NONE);
@@ -198,9 +226,9 @@ static void a_full_disk_is_told_and_room_helps(void **state)
 
 static void a_file_that_cannot_grow_is_told_and_room_helps(void **state)
 {
-	const struct block_create_options *format = *state;
-	struct fixture *f = make_disk(format);
-	bool grows = !format->fixed && strcmp(format->format, "raw");
+	const struct kind *kind = *state;
+	struct fixture *f = make_disk(kind);
+	bool grows = !kind->options.fixed && strcmp(kind->options.format, "raw");
 
 	sim_fault(&(const struct sim_fault){ .kinds = SIM_SPACE, .posix = ENOSPC });
 	for (uint64_t i = 0; i < TIMES; i++)
@@ -293,6 +321,38 @@ static void a_file_cut_off_under_our_feet_costs_what_it_had(void **state)
 	drop_disk(f);
 }
 
+/* Of children only. */
+static void a_parent_cut_off_costs_what_shows_of_it(void **state)
+{
+	const struct kind *kind = *state;
+	struct fixture *f = make_fixture(kind);
+	char child[64];
+
+	strcpy(child, f->path);
+	strcpy(f->path, f->parent);
+	open_disk(f);
+	for (uint64_t at = 0; at < DISK_BYTES; at += 2 * MIB)
+		assert_int_equal(write_at(f, at, 1), SCSI_SENSE_NONE);
+	close_disk(f, 0);
+	strcpy(f->path, child);
+	make_image(f->path, kind->options, f->parent);
+	open_disk(f);
+	log_lines = 0;
+	assert_int_equal(write_at(f, DISK_BYTES - 4 * MIB, 2), SCSI_SENSE_NONE);
+	assert_int_equal(truncate(f->parent, 8 * MIB), 0);
+	for (int i = 0; i < TIMES; i++)
+		assert_int_equal(read_at(f, DISK_BYTES - 2 * MIB), SCSI_SENSE_READ_ERROR);
+	assert_int_equal(log_lines, 1);
+	assert_holds(f, 0, 1);
+	/* What is the child's own is whole, and takes more. */
+	assert_holds(f, DISK_BYTES - 4 * MIB, 2);
+	assert_int_equal(write_at(f, DISK_BYTES - 2 * MIB, 3), SCSI_SENSE_NONE);
+	assert_int_equal(flush(f), SCSI_SENSE_NONE);
+	assert_holds(f, DISK_BYTES - 2 * MIB, 3);
+	close_disk(f, 0);
+	drop_disk(f);
+}
+
 int main(void)
 {
 	static const struct {
@@ -306,18 +366,22 @@ int main(void)
 		CLAIM(short_results_are_continued),
 		CLAIM(a_flush_that_fails_is_told),
 		CLAIM(a_file_cut_off_under_our_feet_costs_what_it_had),
+		CLAIM(a_parent_cut_off_costs_what_shows_of_it), /* the last: not of all */
 	};
-	enum { CLAIMS = sizeof(claims) / sizeof(claims[0]), TESTS = CLAIMS * sizeof(formats) / sizeof(formats[0]) };
+	enum { CLAIMS = sizeof(claims) / sizeof(claims[0]), TESTS = CLAIMS * sizeof(disks) / sizeof(disks[0]) };
 	static struct CMUnitTest tests[TESTS];
 	static char names[TESTS][128];
+	size_t count = 0;
 
 	for (int i = 0; i < TESTS; i++) {
-		const struct block_create_options *format = &formats[i / CLAIMS];
+		const struct kind *kind = &disks[i / CLAIMS];
 
-		snprintf(names[i], sizeof(names[i]), "%s%s: %s", format->fixed ? "fixed " : "", format->format,
-			 claims[i % CLAIMS].name);
-		tests[i] = (struct CMUnitTest){ .name = names[i], .test_func = claims[i % CLAIMS].fn,
-						.initial_state = (void *)(uintptr_t)format };
+		if (i % CLAIMS == CLAIMS - 1 && !kind->child)
+			continue;
+		snprintf(names[count], sizeof(names[count]), "%s: %s", kind->name, claims[i % CLAIMS].name);
+		tests[count] = (struct CMUnitTest){ .name = names[count], .test_func = claims[i % CLAIMS].fn,
+						    .initial_state = (void *)(uintptr_t)kind };
+		count++;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return _cmocka_run_group_tests("faults", tests, count, NULL, NULL);
 }
