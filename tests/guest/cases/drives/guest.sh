@@ -74,3 +74,6 @@ first_works 'at the end'
 umount /disk
 dmesg | grep -E 'cut here|BUG:|Call Trace' && fail 'the kernel complains'
 say drives ok
+# Until the host has looked at the status of a VM that still runs.
+read -r bye
+[ "$bye" = bye ] || fail "the host said: $bye"

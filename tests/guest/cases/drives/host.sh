@@ -53,5 +53,6 @@ for ((i = 1; i <= many; i++)); do
 done
 expect vm '@@drives ok' 120
 [[ $(json vm '.drives[].name') = drive0 ]] || fail 'status shows a drive that is gone'
+say vm bye
 vm_end vm 0
 qemu-img check -q first.vhdx || fail 'qemu-img check finds damage'
