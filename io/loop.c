@@ -24,6 +24,7 @@
 #define ENTRIES_DEFAULT 256u
 #define COMPLETIONS_AT_ONCE 64u /* [policy] bounds a turn */
 #define SUBMIT_AT_ONCE 32u      /* [policy] submissions that are not kept for the end of the work */
+#define YIELD_AFTER_NS 4000u    /* [policy] of a spin; most of what comes soon has come by then */
 
 enum sleep_state { AWAKE, ASLEEP };
 
@@ -432,13 +433,21 @@ static void enter_kernel_if_due(struct io_loop *loop)
 
 /*
  * Spin while the last work is younger than poll_ns. The bound doubles when spinning would have caught
- * what ended a sleep, and halves when a spin found nothing, so a quiet loop stops spinning by itself.
+ * what ended a sleep, and halves when a spin found nothing, so a quiet loop stops spinning by itself. Whoever
+ * else wants this CPU gets it before long: it may be a worker of our io_uring, with what we are waiting for.
  */
 static bool keep_spinning(struct io_loop *loop)
 {
+	uint64_t spun_ns;
+
 	if (!loop->poll_ns || !loop->pollers)
 		return false;
-	return monotonic_ns() - loop->last_work_ns < loop->poll_ns;
+	spun_ns = monotonic_ns() - loop->last_work_ns;
+	if (spun_ns >= loop->poll_ns)
+		return false;
+	if (spun_ns > YIELD_AFTER_NS)
+		sched_yield();
+	return true;
 }
 
 static void adapt(struct io_loop *loop, uint64_t slept_ns)
