@@ -27,6 +27,7 @@ struct command {
 	/* Where in the request a copy that was read goes. */
 	uint32_t iov_index;
 	uint64_t skip_bytes;
+	bool giving, ended; /* libnbd is being given it; and has ended it meanwhile */
 };
 
 /* ---- buffers ---- */
@@ -116,10 +117,14 @@ static void take_error(struct command *command, int posix)
 		       op_name(request->op), (unsigned long long)request->offset_bytes, strerror(posix));
 }
 
-static void command_free(struct command *command)
+static void command_over(struct command *command)
 {
 	nbd_work_of(command->request)->commands--;
 	command->link->commands--;
+}
+
+static void command_free(struct command *command)
+{
 	if (command->copy != zeroes)
 		free(command->copy);
 	free(command);
@@ -137,7 +142,11 @@ static int command_done(void *user_data, int *posix)
 	else if (command->copy && request->op == BLOCK_READ && !*posix)
 		copy(command);
 	link->heard |= nbd_work_of(request)->error != -LIS_GONE;
-	command_free(command);
+	command_over(command);
+	if (command->giving)
+		command->ended = true; /* count_given() frees it */
+	else
+		command_free(command);
 	nbd_link_attend(link, request);
 	return 1;
 }
@@ -221,9 +230,10 @@ static int64_t give(struct nbd_link *link, struct command *command, void *data)
 	return -1;
 }
 
-/* It may end before the call that gives it returns. */
+/* It may end before the call that gives it returns, also where that fails. */
 static struct command *begin(struct command *command)
 {
+	command->giving = true;
 	nbd_work_of(command->request)->commands++;
 	command->link->commands++;
 	return command;
@@ -232,11 +242,16 @@ static struct command *begin(struct command *command)
 /* @cookie: what libnbd said; below 0 the connection broke a moment ago. */
 static bool count_given(struct command *command, int64_t cookie)
 {
-	if (cookie >= 0)
-		return true; /* @command may be freed */
-	nbd_work_of(command->request)->error = -LIS_GONE;
-	command_free(command);
-	return false;
+	command->giving = false;
+	if (cookie < 0 && !command->ended) {
+		nbd_work_of(command->request)->error = -LIS_GONE;
+		command_over(command);
+		command_free(command);
+		return false;
+	}
+	if (command->ended)
+		command_free(command);
+	return true;
 }
 
 /* Returns false where nothing was given; the request has its error then. */
