@@ -28,7 +28,7 @@ vm_start() {
 	exec {vm_stdin}<>"$work/$name.in"
 	: >"$work/$name.console"
 	"$lis" run "$name" --kernel "$guest/${image:-vmlinux}" --initrd "$guest/initrd" --cpus "$cpus" \
-		--append "console=ttyS0 panic=-1 quiet $(<"$guest/append") script.CASE=$script script.DRIVERS=$drivers ${append:-}" "$@" \
+		--append "console=ttyS0 panic=-1 unknown_nmi_panic=1 panic_print=0xc0 quiet $(<"$guest/append") script.CASE=$script script.DRIVERS=$drivers ${append:-}" "$@" \
 		<"$work/$name.in" >"$work/$name.console" 2>"$work/$name.log" &
 	eval "vm_pid_$name=$! vm_stdin_$name=$vm_stdin"
 	exec {vm_console}<"$work/$name.console"
@@ -56,17 +56,30 @@ expect() {
 		fi
 		expected+=$part
 		[[ -n $running ]] || fail "$name ended before its console showed: $pattern $(failure_of "$name")"
-		((SECONDS < end)) || fail "$name: $seconds s without: $pattern"
+		((SECONDS < end)) || { last_words "$name"; fail "$name: $seconds s without: $pattern"; }
 		kill -0 "${!pid}" 2>/dev/null || running=
 		pause 0.1
 	done
+}
+
+# last_words NAME: what a guest that does not go on is at. At the NMI its kernel panics, and says where it was
+# and what waits (from 6.12 on; panic_print).
+last_words() {
+	local pid=vm_pid_$1 end=$((SECONDS + 30))
+	"$lis" status "$1" || true
+	"$lis" nmi "$1" || true
+	while kill -0 "${!pid}" 2>/dev/null && ((SECONDS < end)); do
+		pause 0.5
+	done
+	echo "the console of $1 ends:"
+	tail -n 150 "$work/$1.console" | tr -d '\r' | cut -c1-200
 }
 
 # vm_end NAME [STATUS]: wait for `lis run` to end with STATUS (0), with the guest's script at 0 if it
 # got that far.
 vm_end() {
 	local pid=vm_pid_$1 want=${2:-0} fd=vm_stdin_$1 status=0 said
-	timeout_kill "${!pid}" "${vm_end_seconds:-150}"
+	wait_for_end "$1" "${vm_end_seconds:-150}"
 	wait "${!pid}" || status=$?
 	eval "exec ${!fd}>&-"
 	fd=vm_console_$1
@@ -81,11 +94,11 @@ failure_of() {
 	tr -d '\r' <"$work/$1.console" | grep -a '^failed:' | tail -n1
 }
 
-# Kill PID after SECONDS unless it ends before.
-timeout_kill() {
-	local end=$((SECONDS + $2))
-	while kill -0 "$1" 2>/dev/null; do
-		((SECONDS < end)) || { kill -9 "$1"; echo "killed after $2 s"; }
+# wait_for_end NAME SECONDS: kill it when it does not end in that time.
+wait_for_end() {
+	local pid=vm_pid_$1 end=$((SECONDS + $2))
+	while kill -0 "${!pid}" 2>/dev/null; do
+		((SECONDS < end)) || { last_words "$1"; kill -9 "${!pid}"; echo "killed after $2 s"; }
 		pause 0.2
 	done
 }
