@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Image formats beside our own raw, through the storage VSP over the loopback partition, direct I/O. The
- * images are full of data, but for the cases that fill them. The child is the last of three differencing
- * files over a full one; all three are empty when a case begins. All formats take turns, medians are printed:
+ * images are full of data, but for the cases that fill them, and for two: the child, the last of three
+ * differencing files over a full one, all three empty when a case begins; and, to tell what of its writes
+ * is the file system's price for new space, a raw file that is empty then. "grown" is such a child that has
+ * all blocks. All formats take turns, medians are printed:
  *
  *	image_<format>_<operation>_<size>_<depth> value unit raw value unit ratio
  *
@@ -36,11 +38,14 @@ static const struct storage_load_case fill = { "fill", true, true, true, 1u << 2
 static const struct image {
 	const char *name, *format, *path;
 	bool child; /* over the generations before it */
+	bool fresh; /* empty when a case begins */
 } images[] = {
 	{ "raw", "raw", "bench-image.raw" },
 	{ "vhdx", "vhdx", "bench-image.vhdx" },
 	{ "vhd", "vhd", "bench-image.vhd" },
-	{ "child", "vhdx", "bench-child3.vhdx", true },
+	{ "child", "vhdx", "bench-child3.vhdx", true, true },
+	{ "grown", "vhdx", "bench-grown3.vhdx", true, false },
+	{ "empty", "raw", "bench-empty.raw", false, true },
 };
 
 #define IMAGE_COUNT (sizeof(images) / sizeof(images[0]))
@@ -74,19 +79,14 @@ static void make_empty(const char *path, const char *format, const char *parent_
 
 static double run_image(const struct storage_load_case *is, const struct image *image)
 {
-	const char *parent = NULL;
+	const char *parent = image->child ? generations[GENERATION_COUNT - 1] : NULL;
 	double cpu_us;
 
-	if (image->child) {
-		for (size_t i = 0; i < GENERATION_COUNT; i++) {
-			if (parent)
-				make_empty(generations[i], "vhdx", parent);
-			parent = generations[i];
-			storage_load_forget(parent);
-		}
-	}
-	if (is->once || image->child)
+	if (is->once || image->fresh)
 		make_empty(image->path, image->format, parent);
+	if (image->child)
+		for (size_t i = 0; i < GENERATION_COUNT; i++)
+			storage_load_forget(generations[i]);
 	storage_load_forget(image->path);
 	return storage_load_run(is, image->path, image->format, &cpu_us);
 }
@@ -115,6 +115,8 @@ int main(int argc, char **argv)
 	const struct image base = { "base", "vhdx", generations[0] };
 
 	run_image(&fill, &base);
+	for (size_t i = 1; i < GENERATION_COUNT; i++)
+		make_empty(generations[i], "vhdx", generations[i - 1]);
 	for (size_t i = 0; i < IMAGE_COUNT; i++)
 		run_image(&fill, &images[i]);
 	for (size_t i = 0; i < CASE_COUNT; i++)
