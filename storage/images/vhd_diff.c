@@ -159,13 +159,16 @@ int vhd_diff_step(struct vhd *vhd, struct block_request *request, uint64_t bytes
 		return settle_first(vhd, request);
 	if (result)
 		return result;
+	if (!own && request->op != BLOCK_READ) {
+		transfer_of(request)->done_bytes += count * VHD_SECTOR_BYTES;
+		return 0;
+	}
+	/* Either may end it at once: it is not looked at again. */
 	if (own)
 		vhd_submit_run(vhd, request, file_bytes, count * VHD_SECTOR_BYTES);
-	else if (request->op == BLOCK_READ)
-		inherit_read(request, count * VHD_SECTOR_BYTES, moved);
 	else
-		transfer_of(request)->done_bytes += count * VHD_SECTOR_BYTES;
-	return own || request->op == BLOCK_READ ? -LIS_AGAIN : 0;
+		inherit_read(request, count * VHD_SECTOR_BYTES, moved);
+	return -LIS_AGAIN;
 }
 
 int vhd_diff_mark(struct vhd *vhd, struct block_request *request)
