@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Changes of drives that the guest uses: another size, a checkpoint. What is changed is drained first
- * (storage/live.h), for a change of several drives all of them, so that it happens at one instant for the
- * guest; then workers do what may sleep; then the drives go on. No command of the guest fails by it.
+ * Changes of drives that the guest uses: another size, a checkpoint. No command of the guest fails by it.
+ *
+ * For another size the drive is drained (storage/live.h), workers do what may sleep, and it goes on. For a
+ * checkpoint workers make and open the children first. Then all drives are stopped and go on on their
+ * children, at one instant for the guest; between that nothing waits for a disk, so that the pause is
+ * no longer than the loops need for it. At the end what the parents were still given becomes durable.
  *
  * A change is a sequence of steps for all of its drives. The last drive that is through a step begins the
  * next one. All of it is the VM's loop's but what workers do, who touch the images and the change only.
@@ -70,27 +73,58 @@ static void drain(struct vm_change *change, void (*then)(struct vm_change *chang
 	arrive(change);
 }
 
-static void part_flushed(struct block_request *request, int result)
+static void stop(struct vm_change *change, void (*then)(struct vm_change *change))
 {
-	struct part *part = (struct part *)((char *)request - offsetof(struct part, flush));
-	struct vm_change *change = part->change;
-
-	if (result && !change->result) {
-		change->result = result;
-		snprintf(change->error, sizeof(change->error), "%s: writing failed: %s", part->unit->drive.path,
-			 lis_error_text(result));
-	}
+	begin_step(change, then);
+	for (size_t i = 0; i < change->count; i++)
+		live_stop(change->parts[i].unit->live, &change->parts[i].call);
 	arrive(change);
 }
 
-/* What the images hold becomes durable; drained or not. */
+/* What the images before these still hold becomes durable; check_settled() says whether it did. */
+static void settle(struct vm_change *change, void (*then)(struct vm_change *change))
+{
+	begin_step(change, then);
+	for (size_t i = 0; i < change->count; i++)
+		live_settle(change->parts[i].unit->live, &change->parts[i].call);
+	arrive(change);
+}
+
+static void writing_failed(struct vm_change *change, int result, const char *path)
+{
+	if (!result || change->result)
+		return;
+	change->result = result;
+	snprintf(change->error, sizeof(change->error), "%s: writing failed: %s", path, lis_error_text(result));
+}
+
+static void check_settled(struct vm_change *change)
+{
+	for (size_t i = 0; i < change->count; i++) {
+		struct live *live = change->parts[i].unit->live;
+
+		if (live_settle_result(live))
+			writing_failed(change, live_settle_result(live), live_behind(live)->parent->path);
+	}
+}
+
+static void part_flushed(struct block_request *request, int result)
+{
+	struct part *part = (struct part *)((char *)request - offsetof(struct part, flush));
+
+	writing_failed(part->change, result, part->unit->drive.path);
+	arrive(part->change);
+}
+
+/* What the images hold becomes durable, and they keep their identity from here on. */
 static void flush(struct vm_change *change, void (*then)(struct vm_change *change))
 {
 	begin_step(change, then);
 	for (size_t i = 0; i < change->count; i++) {
 		struct part *part = &change->parts[i];
 
-		part->flush = (struct block_request){ .op = BLOCK_FLUSH, .done = part_flushed };
+		part->flush = (struct block_request){ .op = BLOCK_FLUSH, .flags = BLOCK_FLUSH_IDENTITY,
+						      .done = part_flushed };
 		block_submit(live_behind(part->unit->live), change->vm->loop, &part->flush);
 	}
 	arrive(change);
@@ -376,48 +410,60 @@ static void checkpoint_run(struct io_work *work)
 		drop_child(&change->parts[i]);
 }
 
-static void checkpoint_resumed(struct vm_change *change)
+/* They are on their children, whatever becomes of their parents. */
+static void checkpoint_settled(struct vm_change *change)
 {
-	struct json_object *result = NULL, *list;
+	struct json_object *result, *list;
 
-	log_pause(change);
-	if (!change->result) {
-		result = json_object_new_object();
-		list = json_object_new_array();
-		for (size_t i = 0; i < change->count; i++) {
-			struct part *part = &change->parts[i];
-			struct json_object *item = json_object_new_object();
+	check_settled(change);
+	if (change->result) {
+		size_t used = strlen(change->error);
 
-			json_object_object_add(item, "drive", json_object_new_string(part->unit->name));
-			json_object_object_add(item, "path", json_object_new_string(part->path));
-			json_object_array_add(list, item);
-			/* The drive is known by it from here on. */
-			free(part->unit->drive.path);
-			part->unit->drive.path = part->path;
-			part->path = NULL;
-		}
-		json_object_object_add(result, "checkpoints", list);
-		json_object_object_add(result, "pause_us", json_object_new_uint64(pause_of(change) / 1000));
+		snprintf(change->error + used, sizeof(change->error) - used, "; the VM goes on on %s, but what "
+			 "the guest wrote before may be lost", change->parts[0].unit->drive.path);
+		change_end(change, NULL);
+		return;
 	}
+	result = json_object_new_object();
+	list = json_object_new_array();
+	for (size_t i = 0; i < change->count; i++) {
+		struct vm_unit *unit = change->parts[i].unit;
+		struct json_object *item = json_object_new_object();
+
+		json_object_object_add(item, "drive", json_object_new_string(unit->name));
+		json_object_object_add(item, "path", json_object_new_string(unit->drive.path));
+		json_object_array_add(list, item);
+	}
+	json_object_object_add(result, "checkpoints", list);
+	json_object_object_add(result, "pause_us", json_object_new_uint64(pause_of(change) / 1000));
 	change_end(change, result);
 }
 
-static void checkpoint_done(struct vm_change *change)
+static void checkpoint_resumed(struct vm_change *change)
+{
+	log_pause(change);
+	for (size_t i = 0; i < change->count; i++) {
+		struct part *part = &change->parts[i];
+
+		/* The drive is known by it from here on. */
+		free(part->unit->drive.path);
+		part->unit->drive.path = part->path;
+		part->path = NULL;
+	}
+	settle(change, checkpoint_settled);
+}
+
+static void checkpoint_stopped(struct vm_change *change)
 {
 	resume(change, checkpoint_resumed);
 }
 
-static void checkpoint_drained_and_flushed(struct vm_change *change)
+static void checkpoint_made(struct vm_change *change)
 {
 	if (change->result)
-		resume(change, checkpoint_resumed);
+		change_end(change, NULL);
 	else
-		work(change, checkpoint_run, checkpoint_done);
-}
-
-static void checkpoint_drained(struct vm_change *change)
-{
-	flush(change, checkpoint_drained_and_flushed);
+		stop(change, checkpoint_stopped);
 }
 
 static void checkpoint_flushed(struct vm_change *change)
@@ -425,7 +471,17 @@ static void checkpoint_flushed(struct vm_change *change)
 	if (change->result)
 		change_end(change, NULL);
 	else
-		drain(change, checkpoint_drained);
+		work(change, checkpoint_run, checkpoint_made);
+}
+
+/* Nothing is left of the last checkpoint but where its parents could not be written. */
+static void checkpoint_begun(struct vm_change *change)
+{
+	check_settled(change);
+	if (change->result)
+		change_end(change, NULL);
+	else
+		flush(change, checkpoint_flushed);
 }
 
 /* Can it have a child at all? Else the request is answered. */
@@ -512,6 +568,5 @@ void cli_vm_drive_checkpoint(struct vm *vm, const char *name, const char *child,
 			return;
 		}
 	}
-	/* Most of it now, so that little is left for the pause. */
-	flush(change, checkpoint_flushed);
+	settle(change, checkpoint_begun);
 }

@@ -23,6 +23,8 @@ enum block_op {
 };
 
 #define BLOCK_WRITE_FUA 0x1u /* durable at completion */
+/* FLUSH: what children will know the image by stays from here on until it is closed, whatever is written to it. */
+#define BLOCK_FLUSH_IDENTITY 0x2u
 
 struct block_request;
 
@@ -168,9 +170,10 @@ struct block_create_options {
 	bool allocate;                 /* fixed, raw: and their room on the disk */
 	/*
 	 * Not NULL: a differencing image over it, of its format and size (size_bytes, logical_sector_bytes: 0 or
-	 * the same). It stays the caller's. What the child tells of it is where it is, and as which it was
-	 * last changed: whoever has it open for writing has flushed it, and lets it be from then on. Then
-	 * block_open() with the same device as block_open_options.parent puts the child in its place.
+	 * the same). It stays the caller's, and may be in use. What the child tells of it is where it is, and as
+	 * which it was last changed: whoever has it open for writing has flushed it with BLOCK_FLUSH_IDENTITY.
+	 * Then block_open() with the same device as block_open_options.parent gives what can be put in its
+	 * place: from then on nobody writes to it, but for what is under way.
 	 */
 	struct block_device *parent;
 };

@@ -6,6 +6,9 @@
  * loop, knows the device, and keeps what waits. So requests cost no lock, no atomic operation and no
  * memory. The owner sends calls to the loops to close the gates and to open them; each answers when it is
  * done, and the last to answer tells the owner. Only asking where data is takes a lock, on any thread.
+ *
+ * A gate has two lanes. What was under way when the gates were stopped stays on the lane, and the device,
+ * it came by, and the other lane is used from then on; live_settle() waits until the first is empty.
  */
 #include "storage/live.h"
 
@@ -23,15 +26,22 @@ struct queue {
 	struct block_request *first, **end;
 };
 
+struct lane {
+	struct gate *gate;
+	struct block_device *behind;
+	uint32_t under_way;
+};
+
 struct gate {
 	_Alignas(CACHE_LINE_BYTES) struct io_loop *loop;
 	struct live *live;
-	struct block_device *behind;
-	uint32_t under_way;
+	struct lane lanes[2], *lane;
+	struct block_device *before; /* what is on it may not be durable yet: flushes go to it, too */
 	bool closed, holds;
+	bool waits;           /* to answer when nothing is under way on its lanes, or on the one it left */
 	struct queue waiting; /* while it is closed */
 	struct queue held;    /* what wants to be durable, while it holds */
-	struct io_call call;  /* one of close, open, release at a time */
+	struct io_call call;  /* what the owner wants of it, one at a time */
 	uint64_t paused_ns;   /* the last time */
 };
 
@@ -39,9 +49,15 @@ struct live {
 	struct block_device device;
 	struct io_loop *owner;
 	struct block_device *behind; /* the owner's view */
+	struct block_device *before; /* as gate.before */
+	bool stopped;                /* not drained: what is under way stays where it is */
 	bool hold;                   /* as the gates are to be when they open */
 	_Atomic uint32_t to_answer;  /* gates that have not done what they were called for */
 	struct io_call *answered;
+	struct io_call left;         /* live_settle(): nobody uses @before for anything but flushes */
+	struct block_request flush;
+	struct io_call *settled;
+	int settle_result;
 	uint64_t closed_ns;          /* when the gates were called to close */
 	pthread_mutex_t map_lock;    /* what is behind is not changed while it is asked where data is */
 	bool draining;               /* or drained: it may be changed; under map_lock */
@@ -72,27 +88,58 @@ static void answer(struct live *live)
 		io_loop_call(live->owner, live->answered);
 }
 
+/* Is nothing left of what the gate waits for? A closed one waits for all, an open one for the lane it left. */
+static bool is_empty(const struct gate *gate)
+{
+	const struct lane *left = &gate->lanes[gate->lane == gate->lanes];
+
+	return !left->under_way && !(gate->closed && gate->lane->under_way);
+}
+
+static void answer_if_empty(struct gate *gate)
+{
+	if (!gate->waits || !is_empty(gate))
+		return;
+	gate->waits = false;
+	answer(gate->live);
+}
+
 static void request_done(struct block_request *request, int result)
 {
-	struct gate *gate = request->layer;
+	struct lane *lane = request->layer;
 
 	request->done = request->above;
-	if (!--gate->under_way && gate->closed)
-		answer(gate->live);
+	lane->under_way--;
+	answer_if_empty(lane->gate);
 	request->done(request, result);
+}
+
+/* What was behind before is durable; now what is behind the lane. */
+static void before_flushed(struct block_request *request, int result)
+{
+	struct lane *lane = request->layer;
+
+	request->done = request_done;
+	if (result)
+		request_done(request, result);
+	else
+		block_submit(lane->behind, lane->gate->loop, request);
 }
 
 static void forward(struct gate *gate, struct block_request *request)
 {
-	gate->under_way++;
-	request->layer = gate;
+	struct lane *lane = gate->lane;
+	bool twice = gate->before && request->op == BLOCK_FLUSH;
+
+	lane->under_way++;
+	request->layer = lane;
 	request->above = request->done;
-	request->done = request_done;
+	request->done = twice ? before_flushed : request_done;
 	/* The guest was told that it would read zeroes. */
 	if (request->op == BLOCK_DISCARD && gate->live->device.geometry.discard_zeroes &&
-	    !gate->behind->geometry.discard_zeroes)
+	    !lane->behind->geometry.discard_zeroes)
 		request->op = BLOCK_WRITE_ZEROES;
-	block_submit(gate->behind, gate->loop, request);
+	block_submit(twice ? gate->before : lane->behind, gate->loop, request);
 }
 
 static bool wants_durability(const struct block_request *request)
@@ -149,31 +196,54 @@ static void call_gates(struct live *live, void (*fn)(struct io_call *call), stru
 	}
 }
 
-static void close_gate(struct io_call *call)
+static struct gate *gate_of(struct io_call *call)
 {
-	struct gate *gate = container_of(call, struct gate, call);
-
-	gate->closed = true;
-	if (!gate->under_way)
-		answer(gate->live);
+	return container_of(call, struct gate, call);
 }
 
-void live_drain(struct live *live, struct io_call *drained)
+static void stop_gate(struct io_call *call)
+{
+	gate_of(call)->closed = true;
+	answer(gate_of(call)->live);
+}
+
+static void drain_gate(struct io_call *call)
+{
+	gate_of(call)->closed = true;
+	gate_of(call)->waits = true;
+	answer_if_empty(gate_of(call));
+}
+
+static void begin_change(struct live *live, bool stop, struct io_call *done)
 {
 	pthread_mutex_lock(&live->map_lock);
 	live->draining = true;
 	pthread_mutex_unlock(&live->map_lock);
+	live->stopped = stop;
 	live->closed_ns = io_loop_now_ns(live->owner);
-	call_gates(live, close_gate, drained);
+	call_gates(live, stop ? stop_gate : drain_gate, done);
+}
+
+void live_drain(struct live *live, struct io_call *drained)
+{
+	begin_change(live, false, drained);
+}
+
+void live_stop(struct live *live, struct io_call *stopped)
+{
+	begin_change(live, true, stopped);
 }
 
 static void open_gate(struct io_call *call)
 {
-	struct gate *gate = container_of(call, struct gate, call);
+	struct gate *gate = gate_of(call);
 	struct live *live = gate->live;
 
 	gate->paused_ns = io_loop_now_ns(live->owner) - live->closed_ns;
-	gate->behind = live->behind;
+	if (live->before != gate->before)
+		gate->lane = &gate->lanes[gate->lane == gate->lanes];
+	gate->before = live->before;
+	gate->lane->behind = live->behind;
 	gate->holds = live->hold;
 	gate->closed = false;
 	pass_all(gate, &gate->held);
@@ -183,6 +253,8 @@ static void open_gate(struct io_call *call)
 
 void live_resume(struct live *live, struct block_device *behind, bool hold, struct io_call *resumed)
 {
+	if (live->stopped && behind != live->behind)
+		live->before = live->behind;
 	pthread_mutex_lock(&live->map_lock);
 	live->behind = behind;
 	live->draining = false;
@@ -193,9 +265,62 @@ void live_resume(struct live *live, struct block_device *behind, bool hold, stru
 	call_gates(live, open_gate, resumed);
 }
 
+/* ---- what was behind before ---- */
+
+static void leave_gate(struct io_call *call)
+{
+	gate_of(call)->waits = true;
+	answer_if_empty(gate_of(call));
+}
+
+static void forget_gate(struct io_call *call)
+{
+	gate_of(call)->before = NULL;
+	answer(gate_of(call)->live);
+}
+
+static void flushed(struct block_request *request, int result)
+{
+	struct live *live = container_of(request, struct live, flush);
+
+	live->settle_result = result;
+	if (result) {
+		io_loop_call(live->owner, live->settled);
+		return;
+	}
+	live->before = NULL;
+	call_gates(live, forget_gate, live->settled);
+}
+
+static void left(struct io_call *call)
+{
+	struct live *live = container_of(call, struct live, left);
+
+	live->flush = (struct block_request){ .op = BLOCK_FLUSH, .done = flushed };
+	block_submit(live->before, live->owner, &live->flush);
+}
+
+void live_settle(struct live *live, struct io_call *settled)
+{
+	live->settle_result = 0;
+	live->settled = settled;
+	live->left.fn = left;
+	if (live->before)
+		call_gates(live, leave_gate, &live->left);
+	else
+		io_loop_call(live->owner, settled);
+}
+
+int live_settle_result(const struct live *live)
+{
+	return live->settle_result;
+}
+
+/* ---- what is held ---- */
+
 static void release_gate(struct io_call *call)
 {
-	struct gate *gate = container_of(call, struct gate, call);
+	struct gate *gate = gate_of(call);
 
 	gate->holds = false;
 	pass_all(gate, &gate->held);
@@ -207,6 +332,8 @@ void live_release(struct live *live, struct io_call *released)
 	live->hold = false;
 	call_gates(live, release_gate, released);
 }
+
+/* ---- questions ---- */
 
 uint64_t live_pause_ns(const struct live *live)
 {
@@ -271,9 +398,13 @@ int live_create(struct block_device *behind, struct io_loop *const *loops, size_
 	pthread_mutex_init(&live->map_lock, NULL);
 	live->device.geometry.buffer_align_bytes = 1;
 	for (size_t i = 0; i < loop_count; i++) {
-		live->gates[i] = (struct gate){ .loop = loops[i], .live = live, .behind = behind };
-		queue_init(&live->gates[i].waiting);
-		queue_init(&live->gates[i].held);
+		struct gate *gate = &live->gates[i];
+
+		*gate = (struct gate){ .loop = loops[i], .live = live, .lane = gate->lanes };
+		gate->lanes[0] = (struct lane){ .gate = gate, .behind = behind };
+		gate->lanes[1] = (struct lane){ .gate = gate };
+		queue_init(&gate->waiting);
+		queue_init(&gate->held);
 	}
 	*out_live = live;
 	return 0;

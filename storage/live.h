@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * A block device that can be changed under whoever uses it: it hands requests on to the device behind
- * it, and can be drained, be given another one, and go on. Requests that come meanwhile wait; none fails
- * by it.
+ * it, and can be drained or stopped, be given another one, and go on. Requests that come meanwhile wait;
+ * none fails by it.
  *
  * Threads: requests come on any of the loops it was made with. All functions are for the loop of its
  * owner, which may be one of them.
@@ -48,10 +48,23 @@ struct block_device *live_behind(const struct live *live);
 void live_drain(struct live *live, struct io_call *drained);
 
 /**
+ * live_stop() - Have requests wait, and let those under way go on, on the device they are on.
+ * @live: as for live_drain(), and with nothing left to live_settle()
+ * @stopped: called on the owner's loop, as soon as every loop has heard of it
+ *
+ * Nothing waits for the disk here, so that another device, whose contents follow from this one's as those of a
+ * differencing image do from its parent's, comes in its place in no more time than loops take for a
+ * turn. For several live devices that are stopped before the first of them is resumed it is one instant:
+ * whatever a user does because something ended does not come before it.
+ */
+void live_stop(struct live *live, struct io_call *stopped);
+
+/**
  * live_resume() - Go on, with what waited first.
- * @live: drained
+ * @live: drained or stopped
  * @behind: the device from here on, the same or another, which is the live device's now; of the same
- * sectors, writable if the first was. The one before is the caller's again.
+ * sectors, writable if the first was. After draining the one before is the caller's again. After a stop it
+ * must stay open, as the parent of the new one does, and flushes go to both, until live_settle().
  * @hold: whoever wants something durable (flushes, writes with FUA) waits for live_release(), or for
  * another resuming without it
  * @resumed: called on the owner's loop when all loops go on
@@ -64,6 +77,20 @@ void live_resume(struct live *live, struct block_device *behind, bool hold, stru
  * @released: called on the owner's loop when nothing is held any more
  */
 void live_release(struct live *live, struct io_call *released);
+
+/**
+ * live_settle() - Have all that is on the device that was behind before a stop become durable.
+ * @live: resumed; nothing else is asked of it meanwhile
+ * @settled: called on the owner's loop when what was under way there has ended and was flushed, at once
+ * where there is nothing to settle
+ *
+ * From then on nobody uses that device for anything but what the new one needs of it. Where it fails
+ * flushes go on going to both, and it can be called again.
+ */
+void live_settle(struct live *live, struct io_call *settled);
+
+/** live_settle_result() - Valid when settled. Return: as block_done. */
+int live_settle_result(const struct live *live);
 
 /** live_pause_ns() - How long requests had to wait at most, the last time. Valid when resumed. */
 uint64_t live_pause_ns(const struct live *live);

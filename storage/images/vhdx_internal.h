@@ -107,7 +107,7 @@ struct vhdx {
 
 	struct guid merge_guid; /* not zero: data_write_guid when it is first written, see block_begin_merge() */
 
-	/* Changed at open and by the journal's runner. */
+	/* Changed at open and by the journal's runner; others take vhdx_identity(). */
 	struct vhdx_header header;
 	uint32_t header_slot;  /* which of the two is current, 0 or 1 */
 
@@ -349,6 +349,9 @@ void vhdx_submit_run(struct vhdx *vhdx, struct block_request *request, uint64_t 
  * Return: 0, or an error with its line.
  */
 int vhdx_parent_open(struct vhdx *vhdx, const struct image_file *file) LIS_MUST_USE;
+
+/** vhdx_identity() - What children know it by. Context: any thread. */
+struct guid vhdx_identity(struct vhdx *vhdx);
 
 /** vhdx_is_merging() - Was merging this child into its parent begun, and not brought to its end? */
 bool vhdx_is_merging(const struct vhdx *vhdx);

@@ -29,8 +29,11 @@ static void synced(struct block_request *request, int error)
 static void flush(struct block_request *request)
 {
 	struct vhdx *vhdx = vhdx_of(request);
+	/* A new identity comes with the first change. */
+	bool begins = request->op == BLOCK_FLUSH && request->flags & BLOCK_FLUSH_IDENTITY &&
+		      !atomic_load(&vhdx->begun);
 
-	if (atomic_load(&vhdx->unsettled))
+	if (atomic_load(&vhdx->unsettled) || begins)
 		vhdx_journal_wait(vhdx, request);
 	else
 		transfer_sync(request, synced);

@@ -146,7 +146,9 @@ static bool write_header(struct vhdx *vhdx, struct vhdx_header *header, int stag
 
 static void header_written(struct vhdx *vhdx)
 {
+	pthread_mutex_lock(&vhdx->lock);
 	memcpy(&vhdx->header, vhdx->journal.entry, sizeof(vhdx->header));
+	pthread_mutex_unlock(&vhdx->lock);
 	vhdx->header_slot = !vhdx->header_slot;
 }
 

@@ -111,6 +111,16 @@ static int take_paths(struct vhdx *vhdx, struct parent_search *search)
 	return 0;
 }
 
+struct guid vhdx_identity(struct vhdx *vhdx)
+{
+	struct guid id;
+
+	pthread_mutex_lock(&vhdx->lock);
+	id = vhdx->header.data_write_guid;
+	pthread_mutex_unlock(&vhdx->lock);
+	return id;
+}
+
 /* What the parent gets as its DataWriteGuid when this child is merged into it. [policy] */
 static struct guid merge_guid(const struct vhdx *vhdx)
 {
@@ -128,11 +138,11 @@ void vhdx_begin_merge(struct block_device *child)
 	((struct vhdx *)child->parent)->merge_guid = merge_guid((struct vhdx *)child);
 }
 
-static bool has_merge_guid(const struct vhdx *vhdx, const struct block_device *parent)
+static bool has_merge_guid(const struct vhdx *vhdx, struct block_device *parent)
 {
-	struct guid guid = merge_guid(vhdx);
+	struct guid guid = merge_guid(vhdx), id = vhdx_identity((struct vhdx *)parent);
 
-	return !guid_compare(&((const struct vhdx *)parent)->header.data_write_guid, &guid);
+	return !guid_compare(&id, &guid);
 }
 
 bool vhdx_is_merging(const struct vhdx *vhdx)
@@ -143,11 +153,11 @@ bool vhdx_is_merging(const struct vhdx *vhdx)
 static bool is_it(const void *child, struct block_device *parent, char reason[PARENT_REASON_BYTES])
 {
 	const struct vhdx *vhdx = child;
-	const struct guid *id = &((struct vhdx *)parent)->header.data_write_guid;
+	const struct guid id = vhdx_identity((struct vhdx *)parent);
 	char text[2][GUID_TEXT_BYTES];
 
-	if (!guid_compare(id, &vhdx->linkage[0]) ||
-	    (guid_compare(&vhdx->linkage[1], &zero_guid) && !guid_compare(id, &vhdx->linkage[1])))
+	if (!guid_compare(&id, &vhdx->linkage[0]) ||
+	    (guid_compare(&vhdx->linkage[1], &zero_guid) && !guid_compare(&id, &vhdx->linkage[1])))
 		return true;
 	if (has_merge_guid(vhdx, parent)) {
 		/* Part of it is in the parent already, so it reads the same; written it would not be known again. */
@@ -155,7 +165,7 @@ static bool is_it(const void *child, struct block_device *parent, char reason[PA
 			 "merge' again");
 		return vhdx->read_only;
 	}
-	guid_format(id, text[0]);
+	guid_format(&id, text[0]);
 	guid_format(&vhdx->linkage[0], text[1]);
 	snprintf(reason, PARENT_REASON_BYTES, "is another image, or was written since (%s, not %s)", text[0], text[1]);
 	return false;
@@ -226,6 +236,7 @@ int vhdx_parent_locator(const char *path, struct block_device *parent, uint8_t *
 			uint32_t *out_bytes, char *error)
 {
 	const struct vhdx_locator header = { .type = VHDX_LOCATOR_TYPE, .count = 4 };
+	const struct guid id = vhdx_identity((struct vhdx *)parent);
 	char guid[GUID_TEXT_BYTES], linkage[2][GUID_TEXT_BYTES + 2];
 	struct parent_names names;
 	struct item item = { .used_bytes = sizeof(header) + 4 * sizeof(struct vhdx_locator_entry) };
@@ -241,7 +252,7 @@ int vhdx_parent_locator(const char *path, struct block_device *parent, uint8_t *
 	}
 	memcpy(item.data, &header, sizeof(header));
 	for (int i = 0; i < 2; i++) {
-		guid_format(i ? &zero_guid : &((struct vhdx *)parent)->header.data_write_guid, guid);
+		guid_format(i ? &zero_guid : &id, guid);
 		snprintf(linkage[i], sizeof(linkage[i]), "{%s}", guid);
 		put_entry(&item, linkage_keys[i], linkage[i], NULL, 0);
 	}

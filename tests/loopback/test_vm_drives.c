@@ -608,6 +608,74 @@ static void a_checkpoint_keeps_what_was_and_what_comes(void **state)
 	drop_image(rig, "c.vhdx");
 }
 
+/* A parent whose requests get stuck when it has been flushed once, which is before the pause. */
+static struct {
+	const struct block_driver *real;
+	struct block_device *device;
+	struct block_request *stuck;
+	uint32_t flushes;
+} slow;
+
+static void slow_submit(struct block_device *device, struct block_request *request)
+{
+	if (slow.flushes) {
+		request->next = slow.stuck;
+		slow.stuck = request;
+		return;
+	}
+	slow.flushes += request->op == BLOCK_FLUSH;
+	slow.real->submit(device, request);
+}
+
+static int slow_close(struct block_device *device)
+{
+	return slow.real->close(device);
+}
+
+static void slow_goes_on(void)
+{
+	slow.device->driver = slow.real;
+	while (slow.stuck) {
+		struct block_request *request = slow.stuck;
+
+		slow.stuck = request->next;
+		slow.real->submit(slow.device, request);
+	}
+}
+
+/* Its pause is bounded because it is none of the disk's. */
+static void a_checkpoint_waits_for_nothing_of_the_disk(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_unit *unit = &rig->base.vm->units[1];
+	struct block_driver driver = { .submit = slow_submit, .close = slow_close };
+	struct vm_rig_call call;
+	char path[128];
+
+	add_vhdx(rig, "c.vhdx", "", 1);
+	rig->uses[1] = true;
+	slow.real = live_behind(unit->live)->driver;
+	slow.device = live_behind(unit->live);
+	slow.flushes = 0;
+	driver.name = slow.real->name;
+	slow.device->driver = &driver;
+	path_of(rig, "c1.avhdx", path);
+	vm_rig_begin(&rig->base, &call, "drive-checkpoint", "drive", "drive1", "child", path);
+	/* All that it had under way is stuck by now, and the drive is on its child. */
+	while (live_behind(unit->live) == slow.device || !slow.stuck)
+		pump_guest(&rig->base);
+	assert_false(atomic_load(&call.done));
+	slow_goes_on();
+	assert_int_equal(vm_rig_finish(&rig->base, &call), 0);
+	json_object_put(call.result);
+	guest_works(rig, 1, 100);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c1.avhdx", 1);
+	drop_image(rig, "c1.avhdx");
+	drop_image(rig, "c.vhdx");
+}
+
 static void all_drives_are_kept_at_one_instant(void **state)
 {
 	struct rig *rig = *state;
@@ -747,6 +815,7 @@ int main(void)
 		TEST(a_disk_grows_under_load),
 		TEST(a_size_that_cannot_be_leaves_all_as_it_was),
 		TEST(a_checkpoint_keeps_what_was_and_what_comes),
+		TEST(a_checkpoint_waits_for_nothing_of_the_disk),
 		TEST(all_drives_are_kept_at_one_instant),
 		TEST(a_checkpoint_that_cannot_be_leaves_all_as_it_was),
 		TEST(a_drive_that_is_changed_is_busy),

@@ -58,6 +58,7 @@ static struct {
 	struct block_device *device;
 	bool faults;
 	uint64_t failed;   /* requests */
+	const char *opens; /* crash_opens() */
 } load;
 
 static char error[BLOCK_ERROR_BYTES];
@@ -126,6 +127,9 @@ static const char *image_path(const char *folder)
 {
 	static char path[256];
 
+	snprintf(path, sizeof(path), "%s/%s", folder, load.opens ? load.opens : "");
+	if (load.opens && access(path, F_OK) == 0)
+		return path;
 	for (int i = 3; i >= 0; i--) {
 		if (!load.image->files[i])
 			continue;
@@ -310,21 +314,35 @@ static void maybe_fault(void)
 	sim_fault(&fault);
 }
 
-static void work(const char *folder, uint32_t steps)
+void crash_opens(const char *file)
+{
+	load.opens = file;
+}
+
+static bool during(bool front)
+{
+	return front && load.image->during();
+}
+
+static void work(const char *folder, uint32_t steps, bool front)
 {
 	int left = 1, result;
 
+	front = front && load.image->front;
 	load.device = open_image(folder, false);
+	if (front)
+		load.device = load.image->front(load.image, load.device, load.loops);
 	for (uint32_t step = 0; step < steps; step++) {
 		if (load.faults && sim_pick(20) == 0)
 			maybe_fault();
+		(void)during(front);
 		if (sim_pick(3) == 0)
 			start_one();
 		else
 			io_loop_turn(load.loops[sim_pick(2)], false);
 	}
 	while (left)
-		left = io_loop_turn(load.loops[0], false) + io_loop_turn(load.loops[1], false);
+		left = io_loop_turn(load.loops[0], false) + io_loop_turn(load.loops[1], false) + during(front);
 	for (int i = 0; i < IN_FLIGHT; i++)
 		assert_false(load.ops[i].active);
 	sim_fault(NULL);
@@ -362,14 +380,14 @@ uint64_t crash_load(const struct crash_image *image, const struct crash_run *run
 	snprintf(path, sizeof(path), "%s/%s", folder, image->files[0]);
 	image->make(path, image);
 	if (image->derive || image->change)
-		work(folder, run->steps);
+		work(folder, run->steps, false);
 	if (image->derive)
 		image->derive(folder, image);
 	power_cut_begin(&cut);
 	if (image->change)
 		image->change(folder, image);
 	else
-		work(folder, run->steps);
+		work(folder, run->steps, true);
 	power_cut_now();
 	states = power_cut_end();
 	assert_true(!run->faults || load.failed);

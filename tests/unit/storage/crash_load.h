@@ -6,13 +6,16 @@
  * written later.
  *
  * A run makes an image, loads it, and then checks crash states while @change is at work, or, without
- * one, while more load is.
+ * one, while more load is, in the course of which the image may be changed under the load (@front).
  */
 #ifndef OPENLIS_TESTS_CRASH_LOAD_H
 #define OPENLIS_TESTS_CRASH_LOAD_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct block_device;
+struct io_loop;
 
 struct crash_image {
 	const char *name;
@@ -28,6 +31,14 @@ struct crash_image {
 	void (*derive)(const char *folder, const struct crash_image *image);
 	/** @change: optional; the image is closed; change its shape, but not what it reads as */
 	void (*change)(const char *folder, const struct crash_image *image);
+	/**
+	 * @front: optional; a device in front of the image that was opened, which it owns. Requests come to it
+	 * from @loops while crash states are checked.
+	 */
+	struct block_device *(*front)(const struct crash_image *image, struct block_device *device,
+				      struct io_loop *const *loops);
+	/** @during: with @front; called between any two steps. Return: something is still under way */
+	bool (*during)(void);
 	const void *context; /* for these */
 	uint32_t block_bytes; /* whole blocks are discarded too, in none of which is more than one spot; 0: they are not */
 };
@@ -41,6 +52,9 @@ struct crash_run {
 
 /** crash_load() - One run; fails the test where something was lost. Return: states checked. */
 uint64_t crash_load(const struct crash_image *image, const struct crash_run *run);
+
+/** crash_opens() - From here on it is @file that is opened of the image, as long as it exists. */
+void crash_opens(const char *file);
 
 /** crash_make() - For @make: block_create() with context as its options and size_bytes as size. */
 void crash_make(const char *path, const struct crash_image *image);

@@ -236,6 +236,152 @@ static void what_wants_to_be_durable_can_be_held_alone(void **state)
 	assert_int_equal(late.ends, 1);
 }
 
+static void stop(struct fixture *f)
+{
+	live_stop(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
+/* The claim of a pause that does not depend on the disk: it answers nothing, and all goes on. */
+static void a_stop_waits_for_nothing_of_the_device(void **state)
+{
+	struct fixture *f = *state;
+	struct block_io old[3], young[3];
+
+	f->first.hold = true;
+	start(f, &old[0], 0, BLOCK_WRITE, 0, 0);
+	start(f, &old[1], 1, BLOCK_FLUSH, 0, 0);
+	start(f, &old[2], 1, BLOCK_READ, 0, 4096);
+	stop(f);
+	start(f, &young[0], 0, BLOCK_WRITE, 0, 8192);
+	assert_int_equal(young[0].ends, 0);
+	f->clock += 77;
+	resume(f, &f->second, false);
+	assert_int_equal(live_pause_ns(f->live), 77);
+	start(f, &young[1], 1, BLOCK_READ, 0, 0);
+	start(f, &young[2], 1, BLOCK_WRITE, BLOCK_WRITE_FUA, 0);
+	assert_int_equal(young[0].ends + young[1].ends + young[2].ends, 3);
+	assert_int_equal(f->data[0], 0x22);
+	assert_int_equal(f->second.log_count, 3);
+	/* What was under way ends where it began. */
+	assert_int_equal(old[0].ends + old[1].ends + old[2].ends, 0);
+	f->first.hold = false;
+	assert_int_equal(memory_block_release(&f->first, 3), 3);
+	assert_int_equal(old[0].ends + old[1].ends + old[2].ends, 3);
+	assert_int_equal(f->second.log_count, 3);
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
+/* What a guest has flushed is durable, on whichever of the two it is. */
+static void flushes_go_to_both_until_the_one_before_is_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct block_io old, flush, fua;
+	uint32_t before;
+
+	f->first.hold = true;
+	start(f, &old, 0, BLOCK_WRITE, 0, 0);
+	stop(f);
+	resume(f, &f->second, false);
+	before = f->first.log_count;
+	start(f, &flush, 1, BLOCK_FLUSH, 0, 0);
+	start(f, &fua, 1, BLOCK_WRITE, BLOCK_WRITE_FUA, 0);
+	/* First there, then here. */
+	assert_int_equal(f->first.log_count, before + 1);
+	assert_int_equal(f->second.log_count, 1);
+	assert_int_equal(flush.ends, 0);
+	/* Settling waits for what is under way there, before it flushes. */
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 0);
+	assert_int_equal(f->first.log_count, before + 1);
+	assert_int_equal(memory_block_release(&f->first, 1), 1);
+	turn(f);
+	assert_int_equal(f->first.log_count, before + 2);
+	assert_int_equal(f->called, 0);
+	assert_int_equal(memory_block_release(&f->first, 2), 2);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(live_settle_result(f->live), 0);
+	assert_int_equal(old.ends + flush.ends + fua.ends, 3);
+	assert_int_equal(f->second.log[f->second.log_count - 1].op, BLOCK_FLUSH);
+	f->called = 0;
+	before = f->first.log_count;
+	start(f, &flush, 0, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(flush.ends, 1);
+	assert_int_equal(f->first.log_count, before);
+	/* And again, to a third. */
+	f->first.hold = false;
+	stop(f);
+	resume(f, &f->first, false);
+	before = f->second.log_count;
+	start(f, &flush, 0, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(f->second.log_count, before + 1);
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
+static void what_cannot_be_settled_fails_every_flush(void **state)
+{
+	struct fixture *f = *state;
+	struct block_io flush;
+
+	stop(f);
+	resume(f, &f->second, false);
+	f->first.fail_at = 1;
+	f->first.fail_with = -LIS_IO;
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(live_settle_result(f->live), -LIS_IO);
+	f->called = 0;
+	f->first.fail_at = 1;
+	start(f, &flush, 0, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(flush.result, -LIS_IO);
+	assert_int_equal(f->second.log_count, 0);
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	assert_int_equal(live_settle_result(f->live), 0);
+	f->called = 0;
+	start(f, &flush, 0, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(flush.result, 0);
+}
+
+static void draining_waits_for_both_lanes(void **state)
+{
+	struct fixture *f = *state;
+	struct block_io old, young;
+
+	f->first.hold = f->second.hold = true;
+	start(f, &old, 0, BLOCK_WRITE, 0, 0);
+	stop(f);
+	resume(f, &f->second, false);
+	start(f, &young, 0, BLOCK_WRITE, 0, 0);
+	live_drain(f->live, &f->call);
+	turn(f);
+	memory_block_release(&f->second, 1);
+	turn(f);
+	assert_int_equal(f->called, 0);
+	memory_block_release(&f->first, 1);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+	f->first.hold = f->second.hold = false;
+	resume(f, &f->second, false);
+	live_settle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
 static void discarding_does_what_it_was_said_to_do(void **state)
 {
 	struct fixture *f = *state;
@@ -334,6 +480,10 @@ int main(void)
 		TEST(what_comes_meanwhile_waits_and_goes_to_the_other_device_in_order),
 		TEST(a_request_that_waits_is_checked_against_what_it_gets),
 		TEST(what_wants_to_be_durable_can_be_held_alone),
+		TEST(a_stop_waits_for_nothing_of_the_device),
+		TEST(flushes_go_to_both_until_the_one_before_is_settled),
+		TEST(what_cannot_be_settled_fails_every_flush),
+		TEST(draining_waits_for_both_lanes),
 		TEST(discarding_does_what_it_was_said_to_do),
 		TEST(ends_may_begin_new_ones_at_any_time),
 		TEST(data_is_where_the_device_behind_has_it),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * A block device that is changed under load, with its loops on threads of their own: each reads and
- * writes a part of the disk and knows what is there, while the owner moves the disk from file to file.
+ * writes a part of the disk and knows what is there, while the owner moves the disk from file to file, or
+ * on to children of its image.
  * Meant for TSan, too.
  */
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 #define PART_BYTES (BLOCKS * BLOCK_BYTES)
 #define DISK_BYTES (LOOPS * PART_BYTES)
 #define MOVES 60
+#define CHILDREN 8
 
 struct part;
 
@@ -52,7 +54,7 @@ struct part {
 };
 
 struct frame {
-	char paths[2][64];
+	char paths[CHILDREN + 1][64];
 	struct block_device *files[2];
 	struct io_loop *owner;
 	struct io_loop *loops[LOOPS];
@@ -158,15 +160,17 @@ static void copy(const char *from, const char *to)
 	close(out);
 }
 
-static void begin(struct frame *f)
+static void begin(struct frame *f, const char *format, int files)
 {
-	struct block_create_options options = { .format = "raw", .size_bytes = DISK_BYTES };
+	struct block_create_options options = { .format = format, .size_bytes = DISK_BYTES };
 
+	memset(f, 0, sizeof(*f));
 	assert_int_equal(io_loop_create(NULL, &f->owner), 0);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i <= CHILDREN; i++)
+		snprintf(f->paths[i], sizeof(f->paths[i]), "/tmp/lis-live-%d-%d", (int)getpid(), i);
+	for (int i = 0; i < files; i++) {
 		char error[BLOCK_ERROR_BYTES];
 
-		snprintf(f->paths[i], sizeof(f->paths[i]), "/tmp/lis-live-%d-%d", (int)getpid(), i);
 		assert_int_equal(block_create(f->paths[i], &options, error), 0);
 		assert_int_equal(block_open(f->paths[i], NULL, &f->files[i], error), 0);
 	}
@@ -185,19 +189,45 @@ static void begin(struct frame *f)
 	}
 }
 
+/* It gets on between two changes. */
+static void wait_for_more(struct frame *f)
+{
+	uint32_t before = atomic_load(&f->parts[0].done);
+
+	while (atomic_load(&f->parts[0].done) == before)
+		usleep(100);
+}
+
+static void end(struct frame *f, uint32_t changes)
+{
+	atomic_store(&f->stop, true);
+	while (atomic_load(&f->resting) < LOOPS)
+		usleep(100);
+	for (uint32_t i = 0; i < LOOPS; i++) {
+		io_loop_join(f->loops[i]);
+		assert_int_equal(atomic_load(&f->parts[i].wrong), 0);
+		assert_true(atomic_load(&f->parts[i].done) > changes / 2);
+	}
+	assert_int_equal(block_close(live_device(f->live)), 0);
+	for (uint32_t i = 0; i < LOOPS; i++)
+		io_loop_destroy(f->loops[i]);
+	io_loop_destroy(f->owner);
+	for (int i = 0; i <= CHILDREN; i++)
+		unlink(f->paths[i]);
+}
+
+static struct frame frame;
+
 static void a_disk_that_moves_under_load_keeps_all_it_holds(void **state)
 {
-	static struct frame frame;
 	struct frame *f = &frame;
 	bool holds = false;
 
-	begin(f);
+	begin(f, "raw", 2);
 	for (int i = 0; i < MOVES; i++) {
-		uint32_t before = atomic_load(&f->parts[0].done);
-
-		/* It gets on between two moves; not while what it waits for is held. */
-		while (!holds && atomic_load(&f->parts[0].done) == before)
-			usleep(100);
+		/* Not while what it waits for is held. */
+		if (!holds)
+			wait_for_more(f);
 		live_drain(f->live, &f->call);
 		wait_called(f);
 		copy(f->paths[i % 2], f->paths[1 - i % 2]);
@@ -212,27 +242,42 @@ static void a_disk_that_moves_under_load_keeps_all_it_holds(void **state)
 	}
 	live_release(f->live, &f->call);
 	wait_called(f);
-	atomic_store(&f->stop, true);
-	while (atomic_load(&f->resting) < LOOPS)
-		usleep(100);
-	for (uint32_t i = 0; i < LOOPS; i++) {
-		io_loop_join(f->loops[i]);
-		assert_int_equal(atomic_load(&f->parts[i].wrong), 0);
-		assert_true(atomic_load(&f->parts[i].done) > MOVES / 2);
-	}
+	end(f, MOVES);
 	assert_int_equal(block_close(f->files[1 - MOVES % 2]), 0);
-	assert_int_equal(block_close(live_device(f->live)), 0);
-	for (uint32_t i = 0; i < LOOPS; i++)
-		io_loop_destroy(f->loops[i]);
-	io_loop_destroy(f->owner);
-	for (int i = 0; i < 2; i++)
-		unlink(f->paths[i]);
+}
+
+static void a_disk_goes_on_on_children_under_load(void **state)
+{
+	struct frame *f = &frame;
+
+	begin(f, "vhdx", 1);
+	for (int i = 1; i <= CHILDREN; i++) {
+		struct block_create_options create = { .parent = live_behind(f->live) };
+		struct block_open_options options = { .parent = live_behind(f->live) };
+		char error[BLOCK_ERROR_BYTES];
+		struct block_device *child;
+
+		wait_for_more(f);
+		assert_int_equal(block_io(create.parent, f->owner, BLOCK_FLUSH, BLOCK_FLUSH_IDENTITY, 0, NULL, 0), 0);
+		assert_int_equal(block_create(f->paths[i], &create, error), 0);
+		assert_int_equal(block_open(f->paths[i], &options, &child, error), 0);
+		live_stop(f->live, &f->call);
+		wait_called(f);
+		live_resume(f->live, child, false, &f->call);
+		wait_called(f);
+		live_settle(f->live, &f->call);
+		wait_called(f);
+		assert_int_equal(live_settle_result(f->live), 0);
+	}
+	wait_for_more(f);
+	end(f, CHILDREN);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_disk_that_moves_under_load_keeps_all_it_holds),
+		cmocka_unit_test(a_disk_goes_on_on_children_under_load),
 	};
 
 	return cmocka_run_group_tests_name("live threads", tests, NULL, NULL);
