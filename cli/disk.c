@@ -212,7 +212,7 @@ static const struct sub {
 } subs[] = {
 	{ "create", disk_create, 1, "sbltFf" },
 	{ "info", disk_info, 1, "tj" },
-	{ "check", disk_check, 1, "tr" },
+	{ "check", disk_check, 1, "tjr" },
 	{ "convert", disk_convert, 2, "btFfq" },
 	{ "resize", disk_resize, 2, "tS" },
 	{ "diff", disk_diff, 2, "btf" },

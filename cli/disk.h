@@ -8,6 +8,8 @@
 
 #define DISK_TEXT_BYTES 32
 
+struct json_object;
+
 /* What the options of all sub-commands say. */
 struct disk_options {
 	const char *paths[2];
@@ -30,6 +32,9 @@ int disk_compact(const struct disk_options *options);
 int disk_map(const struct disk_options *options);
 int disk_diff(const struct disk_options *options);
 int disk_merge(const struct disk_options *options);
+
+/** disk_lines_json() - block_details.problems or notes as an array. */
+struct json_object *disk_lines_json(const char *const *lines);
 
 /** disk_size_text() - "20 GiB". Return: @out. */
 const char *disk_size_text(uint64_t bytes, char out[DISK_TEXT_BYTES]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* `lis disk info`, `check` and `map`: what an image is like, sound or not, and how full. */
+/* `lis disk info` and `map`: what an image is like, and how full. */
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ struct info {
 	struct stat stat;
 };
 
-static struct json_object *lines_json(const char *const *lines)
+struct json_object *disk_lines_json(const char *const *lines)
 {
 	struct json_object *array = json_object_new_array();
 
@@ -96,8 +96,8 @@ static void print_json(const struct block_device *device, const struct info *inf
 	json_object_object_add(object, "creator",
 			       *details->creator ? json_object_new_string(details->creator) : NULL);
 	json_object_object_add(object, "parents", parents_json(device));
-	json_object_object_add(object, "problems", lines_json(details->problems));
-	json_object_object_add(object, "notes", lines_json(details->notes));
+	json_object_object_add(object, "problems", disk_lines_json(details->problems));
+	json_object_object_add(object, "notes", disk_lines_json(details->notes));
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
 	json_object_put(object);
 }
@@ -156,100 +156,6 @@ int disk_info(const struct disk_options *options)
 	else
 		print_info(device, &info);
 	return block_close(device) ? LIS_EXIT_ERROR : LIS_EXIT_OK;
-}
-
-/* ---- check ---- */
-
-static int count_findings(const struct block_details *details)
-{
-	int count = 0;
-
-	for (int i = 0; i < BLOCK_DETAILS_LINES; i++)
-		count += !!details->notes[i] + !!details->problems[i];
-	return count;
-}
-
-/* What was found, one line each. */
-static int print_findings(const struct block_device *device, const struct block_details *details)
-{
-	int status = LIS_EXIT_OK;
-
-	for (int i = 0; i < BLOCK_DETAILS_LINES && details->notes[i]; i++)
-		printf("%s: note: %s\n", device->path, details->notes[i]);
-	for (int i = 0; i < BLOCK_DETAILS_LINES && details->problems[i]; i++) {
-		printf("%s: is a damaged %s file: %s\n", device->path, device->driver->name,
-		       details->problems[i]);
-		status = LIS_EXIT_DAMAGED;
-	}
-	return status;
-}
-
-/* Opening for writing puts right what it can, and repairing the rest. */
-static int repair(const struct disk_options *options)
-{
-	const struct block_open_options open_options = { .format = options->format };
-	char error[BLOCK_ERROR_BYTES];
-	struct block_device *device;
-	int result, closed;
-
-	if (block_open(options->paths[0], &open_options, &device, error))
-		return complain("%s", error);
-	result = block_repair(device);
-	closed = block_close(device);
-	if (result || closed)
-		return complain("%s: cannot be repaired: %s", options->paths[0],
-				lis_error_text(result ? result : closed));
-	return LIS_EXIT_OK;
-}
-
-/* One image of the chain. @before: what was found before it was repaired; 0: it was not. */
-static int check_one(struct block_device *device, int before, int *out_found)
-{
-	struct block_details details;
-	int status;
-
-	block_describe(device, &details);
-	status = print_findings(device, &details);
-	*out_found = count_findings(&details);
-	if (status == LIS_EXIT_OK && details.kind)
-		printf("%s: %s (%s, %s)\n", device->path, *out_found < before ? "repaired" : "no damage",
-		       device->driver->name, details.kind);
-	else if (status == LIS_EXIT_OK)
-		printf("%s: is raw: there is nothing but contents, and these are not checked\n", device->path);
-	return status;
-}
-
-/* @out_found: of the image itself */
-static int check(const struct disk_options *options, int before, int *out_found)
-{
-	char error[BLOCK_ERROR_BYTES];
-	struct block_device *device;
-	int result = open_image(options, &device, error), status, found;
-
-	*out_found = 0;
-	if (result == -LIS_FORMAT) {
-		/* Opening looks at all metadata, of the parents too, and says what is wrong first. */
-		printf("%s\n", error);
-		return LIS_EXIT_DAMAGED;
-	}
-	if (result)
-		return complain("%s", error);
-	status = check_one(device, before, out_found);
-	for (struct block_device *image = device->parent; image; image = image->parent)
-		if (check_one(image, 0, &found))
-			status = LIS_EXIT_DAMAGED;
-	(void)block_close(device);
-	return status;
-}
-
-int disk_check(const struct disk_options *options)
-{
-	int before, found, status = check(options, 0, &before);
-
-	if (!options->repair || !before)
-		return status;
-	status = repair(options);
-	return status ? status : check(options, before, &found);
 }
 
 /* ---- map ---- */

@@ -17,6 +17,7 @@
 #define FILE_MAX (4096 * FUZZ_MIB)
 #define LENGTH_MAX 65536u
 #define SPANS_MAX 16u
+#define FINDINGS_MAX 64u
 
 /* compiler-rt's; its headers are not everywhere. */
 size_t __sanitizer_get_current_allocated_bytes(void);
@@ -124,11 +125,12 @@ void fuzz_image_start(void)
 	__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
 }
 
-static struct block_device *open_image(fuzz_image_open *open_format, int fd, bool read_only)
+static struct block_device *open_image(fuzz_image_open *open_format, int fd, bool read_only,
+				       const struct block_check *check)
 {
 	static char error[BLOCK_ERROR_BYTES];
 	struct image_file file = { .path = fuzz_image_path, .fd = fd, .read_only = read_only,
-				   .can_punch = true };
+				   .can_punch = true, .check = check };
 	struct block_device *device = NULL;
 	int result;
 
@@ -147,6 +149,30 @@ static struct block_device *open_image(fuzz_image_open *open_format, int fd, boo
 		   result == -LIS_IO || result == -LIS_NOSPACE || result == -LIS_NOMEM ||
 		   result == -LIS_NOTFOUND || result == -LIS_BUSY || result == -LIS_DENIED);
 	return device;
+}
+
+static bool count_finding(void *context, const char *path, const char *reason)
+{
+	FUZZ_CHECK(*path && *reason);
+	return ++*(uint64_t *)context < FINDINGS_MAX;
+}
+
+/* Is there damage that a check tells and goes on after? */
+static bool is_damaged(fuzz_image_open *open_format)
+{
+	uint64_t findings = 0;
+	const struct block_check check = { .found = count_finding, .context = &findings };
+	int fd = open(fuzz_image_path, O_RDWR | O_CLOEXEC);
+	struct block_device *device = open_image(open_format, fd, true, &check);
+	struct block_details details;
+
+	if (!device) {
+		close(fd);
+		return findings;
+	}
+	block_describe(device, &details);
+	FUZZ_CHECK(!block_close(device));
+	return findings;
 }
 
 /* ---- reading and writing ---- */
@@ -225,16 +251,19 @@ void fuzz_image_use(struct input *input, int fd, fuzz_image_open *open_format, b
 {
 	struct io_loop loop = { .count = 0 };
 	struct block_device *device;
+	bool damaged;
 
 	signal(SIGXFSZ, SIG_IGN); /* the fuzzer's own handler was set after our start */
-	device = open_image(open_format, fd, read_only);
+	damaged = is_damaged(open_format);
+	device = open_image(open_format, fd, read_only, NULL);
+	FUZZ_CHECK(!device || !damaged);
 	if (!device) {
 		close(fd);
 		return;
 	}
 	use_image(input, device);
 	FUZZ_CHECK(!block_close(device));
-	device = open_image(open_format, open(fuzz_image_path, O_RDWR | O_CLOEXEC), read_only_again);
+	device = open_image(open_format, open(fuzz_image_path, O_RDWR | O_CLOEXEC), read_only_again, NULL);
 	FUZZ_CHECK(device);
 	check_spans(device, &loop);
 	FUZZ_CHECK(!block_close(device));

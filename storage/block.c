@@ -312,7 +312,10 @@ int block_open(const char *path, const struct block_open_options *options,
 		return image_error(error, -LIS_FORMAT, path, "is not a differencing image: it has no parent");
 	if (nbd_is_uri(path))
 		return nbd_open(path, options, out_device, error);
+	if (options && options->check && !options->read_only)
+		return image_error(error, -LIS_INVALID, path, "a check is for reading only");
 	if (options) {
+		file.check = options->check;
 		file.read_only = options->read_only;
 		file.direct = options->direct;
 		file.parent = options->parent;

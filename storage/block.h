@@ -124,6 +124,13 @@ struct block_device {
 	struct block_device *parent; /* differencing: what is under it, its own; NULL: none */
 };
 
+/* Who looks for damage. */
+struct block_check {
+	/** @path: of the image, or of one of its parents; @reason: what is wrong, for the user. Return: go on? */
+	bool (*found)(void *context, const char *path, const char *reason);
+	void *context;
+};
+
 struct block_open_options {
 	const char *format;     /* NULL: found out from the contents; raw where nothing else fits */
 	bool read_only;
@@ -136,6 +143,12 @@ struct block_open_options {
 	 * its exclusive lock is kept.
 	 */
 	struct block_device *parent;
+	/*
+	 * With read_only: damage of a table of blocks does not end opening. All of it is told, of the parents too,
+	 * and then the device is good only to be described and closed. What nothing can be found behind is an
+	 * error as ever.
+	 */
+	const struct block_check *check;
 };
 
 /* Enough for a path and a reason. */
@@ -155,7 +168,7 @@ struct block_open_options {
  * Context: may sleep; not on a loop that serves guests.
  * Return: 0, -LIS_NOTFOUND, -LIS_DENIED, -LIS_BUSY (somebody has it open for writing), -LIS_READONLY,
  * -LIS_FORMAT (damaged, not of the format, or over another parent), -LIS_UNSUPPORTED, -LIS_NOMEM, -LIS_IO,
- * -LIS_GONE (no server).
+ * -LIS_GONE (no server), -LIS_INVALID (a check that would write).
  */
 int block_open(const char *path, const struct block_open_options *options,
 	       struct block_device **out_device, char *error) LIS_MUST_USE;

@@ -29,6 +29,7 @@ struct image_file {
 	bool can_punch;  /* fallocate() punches holes here */
 	struct block_device *parent;    /* block_open_options.parent */
 	const struct image_file *child; /* it is opened as a parent of this one */
+	const struct block_check *check; /* block_open_options.check */
 };
 
 /* When the user was last told of a failure of each kind: enum block_op, or this. */

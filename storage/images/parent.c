@@ -263,7 +263,8 @@ struct hunt {
 static struct block_device *try_file(struct hunt *hunt, const char *path)
 {
 	struct image_file file = { .path = path, .fd = -1, .read_only = true,
-				   .direct = hunt->file->direct, .child = hunt->file };
+				   .direct = hunt->file->direct, .child = hunt->file,
+				   .check = hunt->file->check };
 	char own_error[BLOCK_ERROR_BYTES] = "", *reason;
 	struct block_device *device;
 	struct stat status;

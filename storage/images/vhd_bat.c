@@ -66,21 +66,26 @@ static int place_table(struct vhd *vhd, const struct vhd_header *header)
 	return 0;
 }
 
-static int check_entry(struct vhd *vhd, uint64_t block, uint32_t entry)
+/* Can this be where the block is? @result: as vhd_found(), if not */
+static bool check_entry(struct vhd *vhd, uint64_t block, uint32_t entry, int *result)
 {
 	uint64_t from = (uint64_t)entry * SECTOR, header_bytes = be64toh(vhd->footer->header_offset_bytes);
 	uint64_t to = vhd_data_offset(vhd, entry) + vhd->block_bytes;
 
-	if (vhd_data_offset(vhd, entry) + vhd_block_used_bytes(vhd, block) > vhd->blocks_end_bytes)
-		return vhd_damaged(vhd, "block %llu is behind the end of the file, which was cut off",
-				   (unsigned long long)block);
+	if (vhd_data_offset(vhd, entry) + vhd_block_used_bytes(vhd, block) > vhd->blocks_end_bytes) {
+		*result = vhd_found(vhd, "block %llu is behind the end of the file, which was cut off",
+				    (unsigned long long)block);
+		return false;
+	}
 	if (from < sizeof(struct vhd_footer) ||
 	    (from < header_bytes + sizeof(struct vhd_header) && header_bytes < to) ||
-	    (from < vhd->bat_offset_bytes + (uint64_t)vhd->bat_sectors * SECTOR && vhd->bat_offset_bytes < to))
-		return vhd_damaged(vhd, "block %llu overlaps the metadata", (unsigned long long)block);
+	    (from < vhd->bat_offset_bytes + (uint64_t)vhd->bat_sectors * SECTOR && vhd->bat_offset_bytes < to)) {
+		*result = vhd_found(vhd, "block %llu overlaps the metadata", (unsigned long long)block);
+		return false;
+	}
 	if (to > vhd->space.end_bytes)
 		vhd->space.end_bytes = to;
-	return 0;
+	return true;
 }
 
 static int read_table(struct vhd *vhd)
@@ -107,10 +112,12 @@ static int read_table(struct vhd *vhd)
 			atomic_init(&vhd->bat[block], entry);
 			if (block >= vhd->block_count)
 				continue;
-			if (entry == VHD_ABSENT)
-				vhd->space.absent++;
-			else
-				result = check_entry(vhd, block, entry);
+			if (entry != VHD_ABSENT && !check_entry(vhd, block, entry, &result)) {
+				/* A check goes on without it. */
+				entry = VHD_ABSENT;
+				atomic_init(&vhd->bat[block], entry);
+			}
+			vhd->space.absent += entry == VHD_ABSENT;
 		}
 	}
 	free(piece);
@@ -143,8 +150,8 @@ static int check_overlap(struct vhd *vhd)
 	qsort(places, used, sizeof(*places), compare_places);
 	for (uint64_t i = 1; i < used && !result; i++)
 		if (places[i] - places[i - 1] < stride)
-			result = vhd_damaged(vhd, "the blocks at sectors %u and %u overlap", places[i - 1],
-					     places[i]);
+			result = vhd_found(vhd, "the blocks at sectors %u and %u overlap", places[i - 1],
+					   places[i]);
 	free(places);
 	return result;
 }

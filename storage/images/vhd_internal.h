@@ -90,6 +90,7 @@ struct vhd {
 	/* Only while opening. */
 	const char *path;
 	char *error;
+	const struct block_check *check;
 	int fd;
 	uint64_t file_bytes;
 	uint64_t blocks_end_bytes; /* blocks must end before */
@@ -99,6 +100,9 @@ struct vhd {
 
 /** vhd_damaged() - "PATH: is a damaged VHD file: REASON". Return: -LIS_FORMAT. */
 int vhd_damaged(struct vhd *vhd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** vhd_found() - As vhd_damaged(), of what does not keep a check from going on. Return: -LIS_FORMAT; 0 in a check. */
+int vhd_found(struct vhd *vhd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- vhd_bat.c ---- */
 

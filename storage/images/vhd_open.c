@@ -30,6 +30,19 @@ int vhd_damaged(struct vhd *vhd, const char *format, ...)
 	return image_error(vhd->error, -LIS_FORMAT, vhd->path, "is a damaged VHD file: %s", reason);
 }
 
+int vhd_found(struct vhd *vhd, const char *format, ...)
+{
+	char reason[256];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(reason, sizeof(reason), format, arguments);
+	va_end(arguments);
+	if (vhd->check && vhd->check->found(vhd->check->context, vhd->path, reason))
+		return 0;
+	return vhd_damaged(vhd, "%s", reason);
+}
+
 /* ---- footers ---- */
 
 static bool has_cookie(int fd, uint64_t offset_bytes)
@@ -314,6 +327,7 @@ int vhd_open(const struct image_file *file, struct block_device **out_device, ch
 	pthread_mutex_init(&vhd->lock, NULL);
 	vhd->path = file->path;
 	vhd->error = error;
+	vhd->check = file->check;
 	vhd->fd = file->fd;
 	vhd->file_bytes = file->size_bytes;
 	vhd->space.file_bytes = file->size_bytes;

@@ -115,18 +115,18 @@ static int check_bitmap(struct vhdx *vhdx, uint64_t chunk, uint8_t *taken)
 	if (!bitmap_present(entry)) {
 		vhdx->space.bitmaps_absent++;
 		if (entry & (VHDX_BAT_STATE | VHDX_BAT_RESERVED))
-			return vhdx_damaged(vhdx, "the BAT entry of sector bitmap %llu is not valid",
-					    (unsigned long long)chunk);
+			return vhdx_found(vhdx, "the BAT entry of sector bitmap %llu is not valid",
+					  (unsigned long long)chunk);
 		return 0;
 	}
 	if (entry & VHDX_BAT_RESERVED || __builtin_add_overflow(offset_bytes, VHDX_BITMAP_BYTES, &end_bytes) ||
 	    end_bytes > vhdx->file_bytes)
-		return vhdx_damaged(vhdx, "sector bitmap %llu is behind the end of the file, which was cut off",
-				    (unsigned long long)chunk);
+		return vhdx_found(vhdx, "sector bitmap %llu is behind the end of the file, which was cut off",
+				  (unsigned long long)chunk);
 	if (hits_metadata(vhdx, offset_bytes, VHDX_BITMAP_BYTES) ||
 	    !take_units(taken, offset_bytes, VHDX_BITMAP_BYTES))
-		return vhdx_damaged(vhdx, "sector bitmap %llu overlaps something else",
-				    (unsigned long long)chunk);
+		return vhdx_found(vhdx, "sector bitmap %llu overlaps something else",
+				  (unsigned long long)chunk);
 	if (end_bytes > vhdx->space.end_bytes)
 		vhdx->space.end_bytes = end_bytes;
 	return 0;
@@ -146,17 +146,17 @@ static int check_entry(struct vhdx *vhdx, uint64_t block, uint64_t entry, uint8_
 	uint64_t end_bytes;
 
 	if (entry & VHDX_BAT_RESERVED || !state_valid(vhdx, block, state))
-		return vhdx_damaged(vhdx, "the BAT entry of block %llu is not valid", (unsigned long long)block);
+		return vhdx_found(vhdx, "the BAT entry of block %llu is not valid", (unsigned long long)block);
 	if (!vhdx_bat_has_place(entry) && !remembers_place(entry))
 		return 0;
 	if (__builtin_add_overflow(offset_bytes, vhdx_block_used_bytes(vhdx, block), &end_bytes) ||
 	    end_bytes > vhdx->file_bytes)
-		return vhdx_damaged(vhdx, "block %llu is behind the end of the file, which was cut off",
-				    (unsigned long long)block);
+		return vhdx_found(vhdx, "block %llu is behind the end of the file, which was cut off",
+				  (unsigned long long)block);
 	if (hits_metadata(vhdx, offset_bytes, vhdx->block_bytes))
-		return vhdx_damaged(vhdx, "block %llu overlaps the metadata", (unsigned long long)block);
+		return vhdx_found(vhdx, "block %llu overlaps the metadata", (unsigned long long)block);
 	if (!take_units(taken, offset_bytes, vhdx->block_bytes))
-		return vhdx_damaged(vhdx, "block %llu overlaps another one", (unsigned long long)block);
+		return vhdx_found(vhdx, "block %llu overlaps another one", (unsigned long long)block);
 	if (offset_bytes + vhdx->block_bytes > vhdx->space.end_bytes)
 		vhdx->space.end_bytes = offset_bytes + vhdx->block_bytes;
 	return 0;

@@ -126,6 +126,7 @@ struct vhdx {
 	/* Only while opening. */
 	const char *path;
 	char *error;
+	const struct block_check *check;
 	int fd;
 	bool read_only;
 	uint64_t file_bytes;
@@ -138,6 +139,9 @@ struct vhdx {
 
 /** vhdx_damaged() - "PATH: is a damaged VHDX file: REASON". Return: -LIS_FORMAT. */
 int vhdx_damaged(struct vhdx *vhdx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** vhdx_found() - As vhdx_damaged(), of what does not keep a check from going on. Return: -LIS_FORMAT; 0 in a check. */
+int vhdx_found(struct vhdx *vhdx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /** vhdx_read() - Read metadata at open, as it is after the log. Return: 0, or an error with its line. */
 int vhdx_read(struct vhdx *vhdx, void *data, uint64_t bytes, uint64_t offset_bytes) LIS_MUST_USE;

@@ -37,6 +37,19 @@ int vhdx_damaged(struct vhdx *vhdx, const char *format, ...)
 	return image_error(vhdx->error, -LIS_FORMAT, vhdx->path, "is a damaged VHDX file: %s", reason);
 }
 
+int vhdx_found(struct vhdx *vhdx, const char *format, ...)
+{
+	char reason[256];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(reason, sizeof(reason), format, arguments);
+	va_end(arguments);
+	if (vhdx->check && vhdx->check->found(vhdx->check->context, vhdx->path, reason))
+		return 0;
+	return vhdx_damaged(vhdx, "%s", reason);
+}
+
 uint32_t vhdx_checksum(const void *data, size_t bytes)
 {
 	static const uint32_t zero;
@@ -556,6 +569,7 @@ int vhdx_open(const struct image_file *file, struct block_device **out_device, c
 	pthread_mutex_init(&vhdx->lock, NULL);
 	vhdx->path = file->path;
 	vhdx->error = error;
+	vhdx->check = file->check;
 	vhdx->fd = file->fd;
 	vhdx->read_only = file->read_only;
 	vhdx->file_bytes = file->size_bytes;

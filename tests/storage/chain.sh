@@ -106,6 +106,35 @@ check_chain() { # FORMAT
 	fi
 }
 
+# Where the BAT of a file is that lis made.
+table_of() {
+	case $1 in
+	*.vhdx) echo 3145728 ;;
+	*) od -A n -t u8 --endian=big -j 528 -N 8 "$1" ;;
+	esac
+}
+
+# Damaged tables of an image and of a parent of it are told in one go.
+check_damage() { # FORMAT
+	for file in "a.$1" "base.$1"; do
+		cp --sparse=always "$file" "kept-$file"
+		# No block of a VHD is there, and no entry of a VHDX is so.
+		printf '\5\0\0\1\377\377\377\377' |
+			dd of="$file" bs=1 seek=$(($(table_of "$file") + 8)) conv=notrunc status=none
+	done
+	status 3 "$lis" disk check "vm/b.$1"
+	says "vm/b.$1: no damage"
+	says "/a.$1: is a damaged .*block [12] "
+	says "/base.$1: is a damaged .*block [12] "
+	status 3 "$lis" disk check --json "vm/b.$1"
+	[ "$(grep -c '"problem_count": *0' out.txt)" = 1 ] || fail "not the parents are damaged: $(cat out.txt)"
+	status 1 "$lis" disk info "vm/b.$1"
+	says "its parent cannot be used"
+	for file in "a.$1" "base.$1"; do
+		mv "kept-$file" "$file"
+	done
+}
+
 check_merge() { # FORMAT
 	# Not while somebody has the parent.
 	"$imgtool" -r "base.$1" sleep > holder.txt &
@@ -198,6 +227,7 @@ check_refusals() { # FORMAT
 for format in vhd vhdx; do
 	make_chain $format 4M
 	check_chain $format
+	check_damage $format
 	check_merge $format
 	check_interrupted $format
 	check_refusals $format

@@ -329,6 +329,45 @@ poke() {
 	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# All of the three damaged entries of copy.$1's BAT are told, and nothing else.
+all_told() {
+	file=copy.$1 before=$(cksum < copy.$1)
+	status 3 "$lis" disk check "$file"
+	[ "$(grep -c "^$file: is a damaged" out.txt)" = 3 ] || fail "not three damages are told: $(cat out.txt)"
+	says "block 3 "
+	says "block 9 "
+	says "overlap"
+	status 3 "$lis" disk check --json "$file"
+	says '"damaged": *true'
+	says '"problem_count": *3'
+	says '"problems": *\['
+	status 3 "$lis" disk check --repair "$file"
+	[ "$(cksum < "$file")" = "$before" ] || fail "--repair wrote to a file with lost blocks"
+}
+
+damaged_tables() {
+	cp --sparse=always source.vhd copy.vhd
+	poke copy.vhd $((1536 + 4 * 3)) '\0\0\0\1'
+	poke copy.vhd $((1536 + 4 * 9)) '\177\377\377\370'
+	dd if=source.vhd of=copy.vhd bs=4 skip=$((384 + 12)) seek=$((384 + 72)) count=1 conv=notrunc status=none
+	all_told vhd
+	cp --sparse=always source.vhdx copy.vhdx
+	poke copy.vhdx $((3145728 + 8 * 3)) '\5\0\0\0\0\0\0\0'
+	poke copy.vhdx $((3145728 + 8 * 9)) '\6\0\0\0\0\0\1\0'
+	dd if=source.vhdx of=copy.vhdx bs=8 skip=$((393216 + 12)) seek=$((393216 + 72)) count=1 conv=notrunc status=none
+	all_told vhdx
+	for file in copy.vhd copy.vhdx; do
+		cp --sparse=always "source.${file#*.}" $file
+		truncate -s 8M $file
+		status 3 "$lis" disk check $file
+		says "and [0-9]* more"
+		[ "$(wc -l < out.txt)" -lt 30 ] || fail "too many lines: $(cat out.txt)"
+	done
+	status 0 "$lis" disk check --json source.vhdx
+	says '"damaged": *false'
+	says '"problem_count": *0'
+}
+
 # Once repaired, copy.$1 is sound and the same disk as source.$1.
 repaired() {
 	status 0 "$lis" disk check --repair "copy.$1"
@@ -351,6 +390,7 @@ checking() {
 	damaged vhd "header is missing or was changed" poke copy.vhd 600 x
 	damaged vhd "block 3 overlaps the metadata" poke copy.vhd $((1536 + 12)) '\0\0\0\1'
 	damaged vhd "behind the end" truncate -s 5M copy.vhd
+	damaged_tables
 	damaged vhdx "region tables" poke copy.vhdx 196700 x
 	damaged vhdx "behind the end" truncate -s 8M copy.vhdx
 	status 3 "$lis" disk check --repair copy.vhdx
@@ -370,8 +410,14 @@ checking() {
 	says "was not closed"
 	status 0 "$lis" disk check --repair copy.vhdx
 	says "copy.vhdx: repaired"
+	status 0 "$lis" disk check --json copy.vhdx
+	says '"damaged": *false'
 	qemu-img check -q copy.vhdx || fail "qemu-img check: a log that we replayed"
 	cp --sparse=always source.vhdx copy.vhdx
+	poke copy.vhdx 131200 x
+	status 0 "$lis" disk check --repair --json copy.vhdx
+	says '"repaired": *true'
+	[ "$(grep -c '"damaged"' out.txt)" = 1 ] || fail "more than one report: $(cat out.txt)"
 	poke copy.vhdx 131200 x
 	repaired vhdx
 	cp --sparse=always source.vhd copy.vhd
