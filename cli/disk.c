@@ -52,7 +52,7 @@ const char *disk_format(const struct disk_options *options, const char *path)
 	size_t bytes = strlen(path);
 
 	if (nbd_is_uri(path)) {
-		complain("%s: is a server's to make; only files can be written as a whole", path);
+		complain("%s: is a server's to make", path);
 		return NULL;
 	}
 	if (options->format)

@@ -2,20 +2,27 @@
 /*
  * `lis disk convert`: copies a disk from any format to any other. Several pieces are under way at a
  * time, each in a slot that reads, drops what is zero, and writes the rest. Holes are not even read.
+ *
+ * A new image reads as zero. What is there already, an NBD server's export or a host's block device, is
+ * written over: what is zero is cleared there, and what is behind the end of the disk stays.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/disk.h"
 #include "cli/exit.h"
 #include "cli/progress.h"
 #include "io/error.h"
 #include "storage/images/image.h"
+#include "storage/images/nbd.h"
 
 #define SLOTS 8
 #define PIECE_BYTES (UINT64_C(1) << 20)
 #define GRAIN_BYTES 4096u       /* [policy] zeroes shorter than this are written */
+#define OVER_GRAIN_BYTES 65536u /* [policy] the same where clearing is a request */
+#define OVER_ZERO_BYTES (UINT64_C(64) << 20) /* [policy] cleared by one request */
 
 struct copy;
 
@@ -35,6 +42,8 @@ struct copy {
 	struct slot slots[SLOTS];
 	uint64_t at;        /* next place to look for data */
 	uint64_t data_to;   /* up to where it is known to be data */
+	bool over;          /* @to has contents already */
+	uint32_t grain_bytes;
 	uint32_t busy;
 	int error;
 	const char *error_path;
@@ -53,7 +62,17 @@ static void fail(struct copy *copy, int error, const char *path)
 
 static uint64_t grain(const struct slot *slot, uint64_t at)
 {
-	return slot->bytes - at < GRAIN_BYTES ? slot->bytes - at : GRAIN_BYTES;
+	uint32_t grain_bytes = slot->copy->grain_bytes;
+
+	return slot->bytes - at < grain_bytes ? slot->bytes - at : grain_bytes;
+}
+
+/* The end of what is, or is not, zero from @from on. */
+static uint64_t run_end(const struct slot *slot, uint64_t from, bool zero)
+{
+	while (from < slot->bytes && image_is_zero(slot->data + from, grain(slot, from)) == zero)
+		from += grain(slot, from);
+	return from;
 }
 
 static void slot_free(struct slot *slot)
@@ -88,22 +107,24 @@ static void start(struct slot *slot, enum block_op op, uint64_t at, uint8_t *dat
 	block_submit(op == BLOCK_READ ? copy->from : copy->to, copy->loop, &slot->request);
 }
 
-/* Writes the next run of the piece that is not zero; at its end the slot is free. */
+/* Writes, or clears, the next run of the piece; at its end the slot is free. */
 static void slot_write(struct slot *slot)
 {
-	uint64_t from = slot->next, to;
+	uint64_t from = slot->next, to = run_end(slot, from, true);
+	enum block_op op = BLOCK_WRITE_ZEROES;
 
-	while (from < slot->bytes && image_is_zero(slot->data + from, grain(slot, from)))
-		from += grain(slot, from);
-	for (to = from; to < slot->bytes && !image_is_zero(slot->data + to, grain(slot, to));)
-		to += grain(slot, to);
+	if (from == to || !slot->copy->over) {
+		from = to;
+		to = run_end(slot, from, false);
+		op = BLOCK_WRITE;
+	}
 	slot->next = to;
 	if (from == to) {
 		slot_free(slot);
 		return;
 	}
 	slot->request.done = write_done;
-	start(slot, BLOCK_WRITE, slot->at + from, slot->data + from, to - from);
+	start(slot, op, slot->at + from, slot->data + from, to - from);
 }
 
 static void read_done(struct block_request *request, int result)
@@ -119,23 +140,40 @@ static void read_done(struct block_request *request, int result)
 		slot_write(slot);
 }
 
-/* Finds the next piece with data. Returns false at the end or on an error. */
-static bool next_piece(struct copy *copy, uint64_t *out_at, uint64_t *out_bytes)
+/* Looks what comes next, in whole sectors of both disks. @out_zero: so much is; 0: it is data up to data_to */
+static bool look_ahead(struct copy *copy, uint64_t *out_zero)
 {
-	uint64_t size_bytes = copy->from->geometry.size_bytes;
+	uint64_t sector_bytes = copy->to->geometry.logical_sector_bytes;
+	struct block_extent extent;
+	int result = block_map(copy->from, copy->at, &extent);
 
+	if (result) {
+		fail(copy, result, copy->from->path);
+		return false;
+	}
+	*out_zero = extent.data ? 0 : extent.length_bytes - extent.length_bytes % sector_bytes;
+	if (!*out_zero)
+		copy->data_to = copy->at + (extent.length_bytes + sector_bytes - 1) / sector_bytes * sector_bytes;
+	return true;
+}
+
+/* Finds the next piece that is to be read, or cleared. Returns false at the end or on an error. */
+static bool next_piece(struct copy *copy, uint64_t *out_at, uint64_t *out_bytes, bool *out_zero)
+{
+	uint64_t size_bytes = copy->from->geometry.size_bytes, zero_bytes;
+
+	*out_zero = false;
 	while (copy->at < size_bytes && copy->at >= copy->data_to) {
-		struct block_extent extent;
-		int result = block_map(copy->from, copy->at, &extent);
-
-		if (result) {
-			fail(copy, result, copy->from->path);
+		if (!look_ahead(copy, &zero_bytes))
 			return false;
+		if (zero_bytes && copy->over) {
+			*out_zero = true;
+			*out_at = copy->at;
+			*out_bytes = zero_bytes < OVER_ZERO_BYTES ? zero_bytes : OVER_ZERO_BYTES;
+			copy->at += *out_bytes;
+			return true;
 		}
-		if (extent.data)
-			copy->data_to = copy->at + extent.length_bytes;
-		else
-			copy->at += extent.length_bytes;
+		copy->at += zero_bytes;
 	}
 	if (copy->at >= size_bytes)
 		return false;
@@ -154,15 +192,17 @@ static void start_slots(struct copy *copy)
 {
 	for (int i = 0; i < SLOTS && !copy->error && !disk_interrupted(); i++) {
 		struct slot *slot = &copy->slots[i];
+		bool zero;
 
 		if (slot->busy)
 			continue;
-		if (!next_piece(copy, &slot->at, &slot->bytes))
+		if (!next_piece(copy, &slot->at, &slot->bytes, &zero))
 			return;
 		slot->busy = true;
 		copy->busy++;
-		slot->request.done = read_done;
-		start(slot, BLOCK_READ, slot->at, slot->data, slot->bytes);
+		slot->next = slot->bytes;
+		slot->request.done = zero ? write_done : read_done;
+		start(slot, zero ? BLOCK_WRITE_ZEROES : BLOCK_READ, slot->at, slot->data, slot->bytes);
 	}
 }
 
@@ -181,9 +221,10 @@ static void run(struct copy *copy)
 	progress_end(&copy->progress);
 }
 
-static int copy_disk(struct block_device *from, struct block_device *to, const char *to_path, bool quiet)
+static int copy_disk(struct block_device *from, struct block_device *to, const char *to_path, bool over, bool quiet)
 {
-	struct copy copy = { .from = from, .to = to };
+	struct copy copy = { .from = from, .to = to, .over = over,
+			     .grain_bytes = over ? OVER_GRAIN_BYTES : GRAIN_BYTES };
 	int result = io_loop_create(NULL, &copy.loop);
 
 	if (result)
@@ -228,7 +269,7 @@ static int convert(struct block_device *from, const struct disk_options *options
 		disk_target_drop(&target);
 		return complain("%s", error);
 	}
-	status = copy_disk(from, to, target.path, options->quiet);
+	status = copy_disk(from, to, target.path, false, options->quiet);
 	result = block_close(to);
 	if (result && !status)
 		status = complain("%s: cannot be written: %s", target.path, lis_error_text(result));
@@ -238,19 +279,73 @@ static int convert(struct block_device *from, const struct disk_options *options
 	return status;
 }
 
+/* ---- over what is there ---- */
+
+static bool is_there(const char *path)
+{
+	struct stat status;
+
+	return nbd_is_uri(path) || (stat(path, &status) == 0 && S_ISBLK(status.st_mode));
+}
+
+/* Can the disk go onto @to, whose contents it costs? */
+static int check_over(const struct block_device *from, const struct block_device *to)
+{
+	uint64_t from_bytes = from->geometry.size_bytes, to_bytes = to->geometry.size_bytes;
+
+	if (from_bytes > to_bytes)
+		return complain("%s: has %llu bytes, too few for the %llu of %s", to->path,
+				(unsigned long long)to_bytes, (unsigned long long)from_bytes, from->path);
+	if (from_bytes % to->geometry.logical_sector_bytes)
+		return complain("%s: has sectors of %u bytes, and %s is no whole number of them", to->path,
+				to->geometry.logical_sector_bytes, from->path);
+	return LIS_EXIT_OK;
+}
+
+static int convert_over(struct block_device *from, const struct disk_options *options)
+{
+	const struct block_open_options open_options = { .format = "raw" };
+	const char *path = options->paths[1];
+	char error[BLOCK_ERROR_BYTES];
+	struct block_device *to;
+	int status, result;
+
+	if (!options->force)
+		return complain("%s: is there already (--force writes over what is on it)", path);
+	if (!strcmp(options->paths[0], path))
+		return complain("%s: cannot be written while it is read", path);
+	if (block_open(path, &open_options, &to, error))
+		return complain("%s", error);
+	status = check_over(from, to);
+	disk_catch_signals();
+	if (!status)
+		status = copy_disk(from, to, path, true, options->quiet);
+	result = block_close(to);
+	if (result && !status)
+		status = complain("%s: cannot be written: %s", path, lis_error_text(result));
+	if (!status && disk_interrupted())
+		status = complain("%s: interrupted, written in part only", path);
+	return status;
+}
+
 int disk_convert(const struct disk_options *options)
 {
 	const struct block_open_options open_options = { .read_only = true };
-	const char *format = disk_format(options, options->paths[1]);
+	bool over = is_there(options->paths[1]);
+	const char *format = over ? "raw" : disk_format(options, options->paths[1]);
 	char error[BLOCK_ERROR_BYTES];
 	struct block_device *from;
 	int status;
 
 	if (!format)
 		return LIS_EXIT_USAGE;
+	if (over && (options->fixed || options->block_bytes || (options->format && strcmp(options->format, "raw")))) {
+		complain("%s: gets the bytes of the disk; there is no choice of a format", options->paths[1]);
+		return LIS_EXIT_USAGE;
+	}
 	if (block_open(options->paths[0], &open_options, &from, error))
 		return complain("%s", error);
-	status = convert(from, options, format);
+	status = over ? convert_over(from, options) : convert(from, options, format);
 	(void)block_close(from);
 	return status;
 }
