@@ -23,6 +23,8 @@ static const struct command commands[] = {
 	  "  --append TEXT       kernel command line (default: console=ttyS0)\n"
 	  "  --memory SIZE       512M (default), 2G, ...\n"
 	  "  --cpus N            virtual processors (default: 1)\n"
+	  "  --io-threads N      threads that serve disks and network cards, at most one for each virtual\n"
+	  "                      processor (default: so many, but one fewer than this machine has)\n"
 	  "  --topology S:C:T    sockets, cores for each, threads for each (default: like the host)\n"
 	  "  --drive PATH[,type=disk|cd|passthrough][,format=raw|vhd|vhdx][,ro][,direct]\n"
 	  "          [,controller=N][,lun=N]\n"

@@ -373,7 +373,7 @@ static int parse_no_service(const char *text, struct vm_config *vm, char *error)
 enum option_id {
 	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_TOPOLOGY, OPT_DRIVE,
 	OPT_CONTROLLERS, OPT_VMBUS_MAX, OPT_CONSOLE, OPT_NO_SERVICE, OPT_ON_CRASH, OPT_ON_REBOOT,
-	OPT_PAUSED, OPT_NIC,
+	OPT_PAUSED, OPT_NIC, OPT_IO_THREADS,
 };
 
 static const struct option long_options[] = {
@@ -383,6 +383,7 @@ static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, OPT_MEMORY },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "topology", required_argument, NULL, OPT_TOPOLOGY },
+	{ "io-threads", required_argument, NULL, OPT_IO_THREADS },
 	{ "drive", required_argument, NULL, OPT_DRIVE },
 	{ "nic", required_argument, NULL, OPT_NIC },
 	{ "controllers", required_argument, NULL, OPT_CONTROLLERS },
@@ -415,6 +416,8 @@ static int take_option(int option, const char *value, struct run_options *option
 		return parse_memory(value, vm, error);
 	case OPT_CPUS:
 		return options_parse_number("--cpus", value, 1, MACHINE_CPUS_MAX, &vm->cpus, error);
+	case OPT_IO_THREADS:
+		return options_parse_number("--io-threads", value, 1, MACHINE_CPUS_MAX, &vm->io_threads, error);
 	case OPT_TOPOLOGY:
 		return parse_topology(value, &vm->topology, error);
 	case OPT_DRIVE:
@@ -469,6 +472,9 @@ static int finish_run(struct run_options *options, char *error)
 		return options_fail(error, "--topology describes %u CPUs, --cpus %u", product, vm->cpus);
 	if (!vm->cpus)
 		vm->cpus = 1;
+	if (vm->io_threads > vm->cpus)
+		return options_fail(error, "--io-threads %u: with --cpus %u there is no use for more than %u",
+				    vm->io_threads, vm->cpus, vm->cpus);
 	if (!vm->cmdline)
 		vm->cmdline = options->console == CONSOLE_NONE ? "" : "console=ttyS0";
 	if (!vm->name) {

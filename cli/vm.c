@@ -319,16 +319,19 @@ void cli_vm_ask_shutdown(struct vm *vm)
 
 /* ---- life ---- */
 
-/* One for each virtual CPU that can have channels of its own, but leave a host CPU for the guest. */
+/*
+ * A controller has as many channels as there are virtual CPUs, and each may have a loop of its own. More
+ * loops than host CPUs would only take turns, and one of these is for the guest.
+ */
 static size_t wanted_io_loops(const struct vm_config *config)
 {
 	cpu_set_t set;
 	size_t cpus = sched_getaffinity(0, sizeof(set), &set) ? 1 : (size_t)CPU_COUNT(&set);
 	size_t count = cpus > 1 ? cpus - 1 : 1;
 
-	if (count > config->cpus)
-		count = config->cpus;
-	return count < VM_IO_LOOPS_MAX ? count : VM_IO_LOOPS_MAX;
+	if (config->io_threads)
+		count = config->io_threads;
+	return count < config->cpus ? count : config->cpus;
 }
 
 static const char *const loop_errors =

@@ -109,6 +109,7 @@ struct vm_config {
 	const char *cmdline;         /* NULL: none */
 	uint64_t memory_bytes;
 	uint32_t cpus;
+	uint32_t io_threads; /* for disks and network cards, at most cpus; 0: as many as the host has CPUs for */
 	struct machine_topology topology;
 	struct vm_drive drives[VM_DRIVES_MAX];
 	size_t drive_count;

@@ -18,7 +18,6 @@
 #include "vmbus/host.h"
 
 #define VM_WORKERS_MAX 8u  /* [policy] */
-#define VM_IO_LOOPS_MAX 4u /* [policy] more threads than disks can use only cost memory */
 
 enum vm_phase {
 	VM_READY,     /* made, never started */
@@ -115,7 +114,7 @@ struct vm_waiter {
 struct vm {
 	const struct vm_config *config;
 	struct io_loop *loop;
-	struct io_loop *io_loops[VM_IO_LOOPS_MAX];
+	struct io_loop *io_loops[MACHINE_CPUS_MAX];
 	size_t io_loop_count;
 	struct io_workers *workers;
 	struct registry_claim claim;

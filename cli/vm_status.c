@@ -398,6 +398,7 @@ struct json_object *cli_vm_status_json(struct vm *vm)
 	for (uint32_t vp = 0; vp < machine.cpus; vp++)
 		json_object_array_add(list, cpu_json(vm, vp));
 	json_object_object_add(json, "cpus", list);
+	add_number(json, "io_threads", vm->io_loop_count);
 	list = json_object_new_array();
 	vmbus_host_each_device(vm->host, add_device, list);
 	json_object_object_add(json, "devices", list);

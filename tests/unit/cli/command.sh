@@ -37,6 +37,7 @@ done <<-END
 	--append
 	--memory
 	--cpus
+	--io-threads
 	--topology
 	--drive
 	--controllers

@@ -347,13 +347,14 @@ static void a_kernel_is_all_it_takes(void **state)
 static void every_option_arrives(void **state)
 {
 	assert_int_equal(run("web --kernel k --initrd i --append a=b --memory 1G --cpus 4 --topology 1:2:2 "
-			     "--drive d --controllers 2 --vmbus-max 4.0 --console log:f --no-service timesync "
+			     "--drive d --io-threads 3 --controllers 2 --vmbus-max 4.0 --console log:f --no-service timesync "
 			     "--no-service heartbeat --on-crash pause --on-reboot stop --paused -v"), 0);
 	assert_string_equal(options.vm.name, "web");
 	assert_string_equal(options.vm.initrd_path, "i");
 	assert_string_equal(options.vm.cmdline, "a=b");
 	assert_true(options.vm.memory_bytes == 1u << 30);
 	assert_int_equal(options.vm.cpus, 4);
+	assert_int_equal(options.vm.io_threads, 3);
 	assert_int_equal(options.vm.topology.cores_per_socket, 2);
 	assert_int_equal(options.vm.drive_count, 1);
 	assert_int_equal(options.vm.controller_count, 2);
@@ -440,6 +441,10 @@ static void wrong_options_are_named(void **state)
 		{ "--kernel k --memory 65537K", "--memory '65537K': give whole MiB, at least 32" },
 		{ "--kernel k --memory lots", "size 'lots': write it like 512M or 2G" },
 		{ "--kernel k --cpus 0", "--cpus '0': give a number from 1 to 240" },
+		{ "--kernel k --cpus 300", "--cpus '300': give a number from 1 to 240" },
+		{ "--kernel k --io-threads 0", "--io-threads '0': give a number from 1 to 240" },
+		{ "--kernel k --cpus 2 --io-threads 3",
+		  "--io-threads 3: with --cpus 2 there is no use for more than 2" },
 		{ "--kernel k --controllers 17", "--controllers '17': give a number from 1 to 16" },
 		{ "--kernel k --console tty", "--console 'tty': there are stdio, none and log:FILE" },
 		{ "--kernel k --console log:", "--console 'log:': there are stdio, none and log:FILE" },

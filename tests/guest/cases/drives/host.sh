@@ -6,7 +6,7 @@ qemu-img create -q -f vhdx "$work/vhdx" 24M
 qemu-img create -q -f vpc -o subformat=dynamic,force_size "$work/vhd" 24M
 truncate -s 24M "$work/raw"
 append="script.ROUNDS=$rounds script.MANY=$many"
-vm_start vm drives --drive "$work/first.vhdx" --controllers 2
+vm_start vm drives --drive "$work/first.vhdx" --controllers 2 --io-threads "$cpus"
 
 drive() {
 	"$lis" drive vm "$@" 2>"$work/drive.log" || fail "lis drive vm $*: $(<"$work/drive.log")"
@@ -22,6 +22,7 @@ refused() {
 }
 
 expect vm '@@ready' 200
+[[ $(json vm .io_threads) = "$cpus" ]] || fail "$(json vm .io_threads) I/O threads"
 refused 1 'is the image of drive0' add "$work/first.vhdx"
 refused 1 'No such file' add "$work/none"
 refused 1 "no drive 'drive7'" remove drive7
