@@ -12,6 +12,7 @@
 
 #include "cli/vm_private.h"
 #include "io/error.h"
+#include "storage/images/image.h"
 #include "storage/scsi_cd.h"
 #include "storage/scsi_disk.h"
 #include "storage/scsi_passthrough.h"
@@ -137,10 +138,15 @@ static void medium_has_left(struct io_call *call);
 
 static int make_cd(struct vm_unit *unit)
 {
-	const struct scsi_cd_config config = {
+	struct scsi_cd_config config = {
 		.device = unit->image, .loop = unit->vm->loop, .ejected = &unit->ejected,
 	};
+	char place[128];
 
+	/* Drives have no identity of their own: the same place in a VM of the same name is the same drive. */
+	snprintf(place, sizeof(place), "lis CD drive: %s:%u:%u", unit->vm->config->name, unit->drive.controller,
+		 unit->drive.lun);
+	image_place_id(place, &config.id);
 	unit->ejected.fn = medium_has_left;
 	return scsi_cd_create(&config, &unit->scsi);
 }

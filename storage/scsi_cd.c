@@ -249,7 +249,7 @@ static void execute_without_medium(struct scsi_cd *cd, struct scsi_request *requ
 
 	switch (request->cdb[0]) {
 	case SCSI_INQUIRY:
-		scsi_cd_inquiry(request);
+		scsi_cd_inquiry(request, &cd->id);
 		break;
 	case SCSI_CD_GET_CONFIGURATION:
 		scsi_cd_get_configuration(request, &view);
@@ -350,6 +350,7 @@ int scsi_cd_create(const struct scsi_cd_config *config, struct scsi_unit **out_u
 		return -LIS_NOMEM;
 	pthread_mutex_init(&cd->lock, NULL);
 	cd->unit.ops = &cd_ops;
+	cd->id = config->id;
 	cd->loop = config->loop;
 	cd->ejected = config->ejected;
 	if (config->device) {

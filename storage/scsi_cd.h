@@ -12,6 +12,7 @@
 
 struct scsi_cd_config {
 	struct block_device *device; /* the medium, as scsi_cd_insert() has it; NULL: none */
+	struct guid id;              /* the drive's, whatever its medium: vital pages 80h and 83h */
 	struct io_loop *loop;        /* whose @ejected is; NULL: at once, where time is simulated */
 	struct io_call *ejected;     /* a medium has left and waits for scsi_cd_take() */
 };

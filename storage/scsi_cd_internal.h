@@ -32,6 +32,7 @@ enum scsi_cd_event {
 
 struct scsi_cd {
 	struct scsi_unit unit;
+	struct guid id;
 	struct io_loop *loop;
 	struct io_call *ejected;
 
@@ -51,7 +52,7 @@ struct scsi_cd_view {
 };
 
 /* Each sets a result; the lower ones are for a drive with a medium. */
-void scsi_cd_inquiry(struct scsi_request *request);
+void scsi_cd_inquiry(struct scsi_request *request, const struct guid *id);
 void scsi_cd_get_configuration(struct scsi_request *request, const struct scsi_cd_view *view);
 void scsi_cd_event_status(struct scsi_request *request, const struct scsi_cd_view *view,
 			  enum scsi_cd_event event);

@@ -11,19 +11,50 @@
 
 /* ---- INQUIRY ---- */
 
-void scsi_cd_inquiry(struct scsi_request *request)
+#define VENDOR "Msft    "
+
+static void inquiry_vital(struct scsi_request *request, const struct guid *id)
+{
+	static const uint8_t pages[] = { 0x00, 0x80, 0x83 };
+	uint8_t data[4 + SCSI_IDENTIFIERS_BYTES] = { 0x05, request->cdb[2] };
+	uint32_t bytes;
+
+	switch (request->cdb[2]) {
+	case 0x00:
+		memcpy(data + 4, pages, sizeof(pages));
+		bytes = sizeof(pages);
+		break;
+	case 0x80:
+		bytes = scsi_fill_serial(id, data + 4);
+		break;
+	case 0x83:
+		bytes = scsi_fill_identifiers(id, VENDOR, data + 4);
+		break;
+	default:
+		scsi_set_invalid_field(request, 2);
+		return;
+	}
+	scsi_put_u16(data + 2, (uint16_t)bytes);
+	scsi_reply(request, data, 4 + bytes, scsi_get_u16(request->cdb + 3));
+}
+
+void scsi_cd_inquiry(struct scsi_request *request, const struct guid *id)
 {
 	uint8_t data[SCSI_INQUIRY_BYTES];
 
-	if (request->cdb[1] & 0x03) { /* no vital pages; CMDDT is obsolete */
+	if (request->cdb[1] & 0x02) { /* CMDDT is obsolete */
 		scsi_set_invalid_field(request, 1);
+		return;
+	}
+	if (request->cdb[1] & 0x01) {
+		inquiry_vital(request, id);
 		return;
 	}
 	if (request->cdb[2]) {
 		scsi_set_invalid_field(request, 2);
 		return;
 	}
-	scsi_fill_inquiry(data, 0x05, "Msft    ", "Virtual DVD-ROM ", "1.0 ");
+	scsi_fill_inquiry(data, 0x05, VENDOR, "Virtual DVD-ROM ", "1.0 ");
 	data[1] = 0x80; /* removable */
 	scsi_put_u16(data + 60, 0x0420); /* MMC-5 */
 	scsi_reply(request, data, sizeof(data), scsi_get_u16(request->cdb + 3));

@@ -21,39 +21,12 @@ static uint32_t fill_supported(const struct scsi_disk *disk, uint8_t *body);
 
 static uint32_t fill_serial(const struct scsi_disk *disk, uint8_t *body)
 {
-	char text[GUID_TEXT_BYTES];
-	uint32_t bytes = 0;
-
-	guid_format(&disk->medium.device->geometry.unique_id, text);
-	for (const char *c = text; *c; c++)
-		if (*c != '-')
-			body[bytes++] = (uint8_t)*c;
-	return bytes;
+	return scsi_fill_serial(&disk->medium.device->geometry.unique_id, body);
 }
 
-/*
- * Two designators: vendor and GUID, and a 16-byte NAA under Microsoft's company id made of the
- * GUID's most random bytes, so that an image keeps the name it has on Hyper-V.
- * Source: [openvmm scsidisk/src/inquiry.rs handle_vpd_device_identifiers]
- */
 static uint32_t fill_identifiers(const struct scsi_disk *disk, uint8_t *body)
 {
-	static const uint8_t naa_microsoft[4] = { 0x60, 0x02, 0x24, 0x80 };
-	const uint8_t *id = disk->medium.device->geometry.unique_id.bytes;
-
-	body[0] = 0x01; /* binary */
-	body[1] = 0x01; /* T10 vendor id */
-	body[3] = 24;
-	memcpy(body + 4, disk->vendor, 8);
-	memcpy(body + 12, id, 16);
-
-	body[28] = 0x01;
-	body[29] = 0x03; /* NAA */
-	body[31] = 16;
-	memcpy(body + 32, naa_microsoft, 4);
-	memcpy(body + 36, id, 6);
-	memcpy(body + 42, id + 10, 6);
-	return 48;
+	return scsi_fill_identifiers(&disk->medium.device->geometry.unique_id, disk->vendor, body);
 }
 
 static uint32_t fill_limits(const struct scsi_disk *disk, uint8_t *body)

@@ -91,6 +91,14 @@ void scsi_set_text(char *field, size_t bytes, const char *text);
 void scsi_fill_inquiry(uint8_t data[SCSI_INQUIRY_BYTES], uint8_t peripheral, const char *vendor,
 		       const char *product, const char *revision);
 
+/** scsi_fill_serial() - The body of vital page 80h, at most GUID_TEXT_BYTES. Return: its length. */
+uint32_t scsi_fill_serial(const struct guid *id, uint8_t *body);
+
+#define SCSI_IDENTIFIERS_BYTES 48u
+
+/** scsi_fill_identifiers() - The body of vital page 83h, zeroed before; @vendor: 8 characters. Return: its length. */
+uint32_t scsi_fill_identifiers(const struct guid *id, const char *vendor, uint8_t *body);
+
 /** scsi_request_sense() - Answer REQUEST SENSE with @sense. */
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense);
 

@@ -162,6 +162,42 @@ void scsi_fill_inquiry(uint8_t data[SCSI_INQUIRY_BYTES], uint8_t peripheral, con
 	scsi_put_u16(data + 58, 0x0300); /* SPC-3 */
 }
 
+uint32_t scsi_fill_serial(const struct guid *id, uint8_t *body)
+{
+	char text[GUID_TEXT_BYTES];
+	uint32_t bytes = 0;
+
+	guid_format(id, text);
+	for (const char *c = text; *c; c++)
+		if (*c != '-')
+			body[bytes++] = (uint8_t)*c;
+	return bytes;
+}
+
+/*
+ * Two designators: vendor and GUID, and a 16-byte NAA under Microsoft's company id made of the
+ * GUID's most random bytes, so that an image keeps the name it has on Hyper-V.
+ * Source: [openvmm scsidisk/src/inquiry.rs handle_vpd_device_identifiers]
+ */
+uint32_t scsi_fill_identifiers(const struct guid *id, const char *vendor, uint8_t *body)
+{
+	static const uint8_t naa_microsoft[4] = { 0x60, 0x02, 0x24, 0x80 };
+
+	body[0] = 0x01; /* binary */
+	body[1] = 0x01; /* T10 vendor id */
+	body[3] = 24;
+	memcpy(body + 4, vendor, 8);
+	memcpy(body + 12, id->bytes, 16);
+
+	body[28] = 0x01;
+	body[29] = 0x03; /* NAA */
+	body[31] = 16;
+	memcpy(body + 32, naa_microsoft, 4);
+	memcpy(body + 36, id->bytes, 6);
+	memcpy(body + 42, id->bytes + 10, 6);
+	return SCSI_IDENTIFIERS_BYTES;
+}
+
 void scsi_request_sense(struct scsi_request *request, enum scsi_sense sense)
 {
 	uint8_t data[SCSI_SENSE_BYTES] = { 0 };

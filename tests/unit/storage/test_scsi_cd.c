@@ -13,6 +13,7 @@
 
 #define BLOCKS (DISK_SECTORS / 4) /* on the medium that the fixture's memory is */
 
+static const struct guid drive_id = GUID(0x01234567, 0x89ab, 0x4cde, 0x8f01, 0x23456789abcd);
 static unsigned ejections;
 
 static void on_ejected(struct io_call *call)
@@ -24,7 +25,7 @@ static void on_ejected(struct io_call *call)
 static void make_drive(struct scsi_fixture *f, struct block_device *medium)
 {
 	static struct io_call ejected = { .fn = on_ejected };
-	struct scsi_cd_config config = { .device = medium, .ejected = &ejected };
+	struct scsi_cd_config config = { .device = medium, .ejected = &ejected, .id = drive_id };
 
 	ejections = 0;
 	f->memory.base.geometry.read_only = true;
@@ -87,6 +88,37 @@ static void an_empty_drive_says_so(void **state)
 	assert_int_equal(scsi_cd_eject(f->unit, true), -LIS_NOTFOUND);
 	assert_null(scsi_cd_take(f->unit));
 	assert_int_equal(ejections, 0);
+}
+
+static void a_drive_has_an_identity_with_and_without_a_medium(void **state)
+{
+	static const uint8_t pages[] = { 0x00, 0x80, 0x83 };
+	struct scsi_fixture *f = *state;
+
+	for (int with = 0; with < 2; with++) {
+		run_cdb(f, CDB(0x12, 1, 0, 0, 255), SCSI_DATA_IN, 255);
+		assert_good(f, 4 + sizeof(pages));
+		assert_int_equal(f->data[0], 5);
+		assert_memory_equal(f->data + 4, pages, sizeof(pages));
+		run_cdb(f, CDB(0x12, 1, 0x80, 0, 255), SCSI_DATA_IN, 255);
+		assert_good(f, 36);
+		assert_memory_equal(f->data, "\x05\x80\x00\x20""0123456789ab4cde8f0123456789abcd", 36);
+		run_cdb(f, CDB(0x12, 1, 0x83, 0, 255), SCSI_DATA_IN, 255);
+		assert_good(f, 52);
+		assert_memory_equal(f->data, "\x05\x83\x00\x30\x01\x01\x00\x18Msft    ", 16);
+		assert_memory_equal(f->data + 16, drive_id.bytes, 16);
+		assert_memory_equal(f->data + 32, "\x01\x03\x00\x10\x60\x02\x24\x80", 8);
+		run_cdb(f, CDB(0x12, 1, 0xb0, 0, 255), SCSI_DATA_IN, 255);
+		assert_sense(f, SCSI_SENSE_INVALID_FIELD_IN_CDB);
+		run_cdb(f, CDB(0x12, 2, 0, 0, 255), SCSI_DATA_IN, 255);
+		assert_sense(f, SCSI_SENSE_INVALID_FIELD_IN_CDB);
+		if (!with)
+			assert_int_equal(scsi_cd_insert(f->unit, &f->memory.base), 0);
+		run_cdb(f, CDB(0x12, 1, 0x83, 0, 8), SCSI_DATA_IN, 8);
+		assert_good(f, 8);
+	}
+	run_tur(f);
+	assert_sense(f, SCSI_SENSE_MEDIUM_MAY_HAVE_CHANGED);
 }
 
 static void a_medium_put_in_is_told_of_and_read(void **state)
@@ -388,6 +420,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T_EMPTY(an_empty_drive_says_so),
+		T_EMPTY(a_drive_has_an_identity_with_and_without_a_medium),
 		T_EMPTY(a_medium_put_in_is_told_of_and_read),
 		T(nothing_is_written_to_a_medium),
 		T(the_host_ejects),
