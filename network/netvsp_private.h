@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Between the parts of the network VSP: netvsp.c has the card's life, netvsp_channel.c the channels and
- * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_rndis.c its
- * questions about the card, netvsp_capture.c those who listen, netvsp_rates.c how fast it all goes.
+ * NVSP, netvsp_send.c what comes from the guest, netvsp_receive.c what goes to it, netvsp_buffer.c where
+ * and in which packets, netvsp_rndis.c its questions about the card, netvsp_capture.c those who listen,
+ * netvsp_rates.c how fast it all goes.
  * Nobody else includes this. All of it runs on the card's loop, where nothing else is said.
  */
 #ifndef OPENLIS_NETWORK_NETVSP_PRIVATE_H
@@ -40,6 +41,8 @@ struct netvsp_buffer {
 };
 
 #define NETVSP_SUB_NONE UINT32_MAX
+/* [policy] A sub-allocation is no shorter. */
+#define NETVSP_SUB_BYTES_MIN 2048u
 
 /*
  * The receive buffer in sub-allocations. Each is free, in a channel's batch, or the guest's. The chain of
@@ -226,7 +229,7 @@ bool netvsp_send_answer(struct netvsp_channel *ch);
 /** netvsp_break() - vmbus_channel_break(), once. */
 void netvsp_break(struct netvsp_channel *ch, const char *why);
 
-/* ---- netvsp_receive.c ---- */
+/* ---- netvsp_buffer.c ---- */
 
 /**
  * netvsp_buffer_map() - Take a buffer that the guest shares.
@@ -251,6 +254,22 @@ bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id);
 
 /** netvsp_receive_channel_closed() - Whatever the guest held of this channel is free, if it closed it. */
 void netvsp_receive_channel_closed(struct netvsp_channel *ch);
+
+/** netvsp_sub_take() - One of those that are free, of which there must be some. */
+uint32_t netvsp_sub_take(struct netvsp_subs *subs);
+void netvsp_sub_give(struct netvsp_subs *subs, uint32_t sub);
+
+/**
+ * netvsp_batch_add() - Sub-allocations, each with the length of its message, into the channel's batch.
+ * Frames and messages of control share none.
+ */
+void netvsp_batch_add(struct netvsp_channel *ch, uint32_t channel_type, const uint32_t *subs,
+		      const uint32_t *bytes, uint32_t count);
+
+/** netvsp_batch_send() - Return: true if nothing is left of it, one way or another. */
+bool netvsp_batch_send(struct netvsp_channel *ch);
+
+/* ---- netvsp_receive.c ---- */
 
 /** netvsp_receive_has_room_for_long_frames() - Is the receive buffer large enough for coalescing? */
 bool netvsp_receive_has_room_for_long_frames(const struct netvsp *netvsp);

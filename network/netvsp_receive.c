@@ -19,259 +19,11 @@
 /* [policy] Frames before the loop looks at other things again. */
 #define FRAMES_AT_ONCE 64u
 /* Sub-allocations of the longest frame, where they are shortest. */
-#define SUB_BYTES_MIN 2048u
-#define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
+#define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (NETVSP_SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
 /* [policy] Short frames after a long one until the next is taken to be short as well. */
 #define LONG_FRAMES_DUE 64u
-/* [policy] More than these are of no use, whatever the guest shares. */
-#define SUBS_MAX 65536u
 /* Each piece may lie across pages; a jumbo frame's over many. */
 #define PIECES_MAX (2 * SUBS_PER_FRAME_MAX + NET_FRAME_BYTES_MAX / HV_PAGE_BYTES)
-
-/* ---- shared buffers ---- */
-
-int netvsp_buffer_map(struct netvsp_channel *ch, uint32_t gpadl_id, struct netvsp_buffer *buffer)
-{
-	const uint64_t *pfns;
-	size_t pfn_count;
-	int err = vmbus_channel_gpadl(ch->channel, gpadl_id, &pfns, &pfn_count, &buffer->offset,
-				      &buffer->bytes);
-
-	if (err)
-		return err;
-	buffer->gpadl_id = gpadl_id;
-	buffer->pages = calloc(pfn_count ? pfn_count : 1, sizeof(*buffer->pages));
-	if (!buffer->pages) {
-		memset(buffer, 0, sizeof(*buffer));
-		vmbus_channel_gpadl_release(ch->channel, gpadl_id);
-		return -LIS_NOMEM;
-	}
-	for (size_t i = 0; i < pfn_count; i++) {
-		if (pfns[i] <= UINT64_MAX >> HV_PAGE_SHIFT)
-			buffer->pages[i] = partition_hva(ch->netvsp->partition,
-							 GPA(pfns[i] << HV_PAGE_SHIFT), HV_PAGE_BYTES);
-		if (!buffer->pages[i]) {
-			netvsp_buffer_unmap(ch->netvsp, buffer);
-			return -LIS_INVALID;
-		}
-	}
-	return 0;
-}
-
-void netvsp_buffer_unmap(struct netvsp *netvsp, struct netvsp_buffer *buffer)
-{
-	if (!buffer->pages)
-		return;
-	free(buffer->pages);
-	vmbus_channel_gpadl_release(netvsp->channels[0]->channel, buffer->gpadl_id);
-	memset(buffer, 0, sizeof(*buffer));
-}
-
-uint32_t netvsp_buffer_iov(const struct netvsp_buffer *buffer, uint64_t offset, uint32_t bytes,
-			   struct iovec *iov, uint32_t iov_max)
-{
-	uint32_t count = 0;
-
-	if (!buffer->pages || offset > buffer->bytes || bytes > buffer->bytes - offset)
-		return 0;
-	offset += buffer->offset;
-	while (bytes) {
-		uint32_t in_page = (uint32_t)(offset % HV_PAGE_BYTES);
-		uint32_t piece = HV_PAGE_BYTES - in_page < bytes ? HV_PAGE_BYTES - in_page : bytes;
-		uint8_t *at = buffer->pages[offset / HV_PAGE_BYTES] + in_page;
-
-		if (count && (uint8_t *)iov[count - 1].iov_base + iov[count - 1].iov_len == at) {
-			iov[count - 1].iov_len += piece;
-		} else {
-			if (count == iov_max)
-				return 0;
-			iov[count++] = (struct iovec){ at, piece };
-		}
-		offset += piece;
-		bytes -= piece;
-	}
-	return count;
-}
-
-/* ---- sub-allocations ---- */
-
-int netvsp_receive_start(struct netvsp *netvsp)
-{
-	struct netvsp_subs *subs = &netvsp->subs;
-
-	subs->bytes = netvsp->mtu_bytes + NET_VLAN_BYTES + NETVSP_RECEIVE_HEAD_BYTES;
-	subs->bytes = (subs->bytes + 63) & ~63u;
-	if (subs->bytes < SUB_BYTES_MIN)
-		subs->bytes = SUB_BYTES_MIN;
-	subs->count = netvsp->receive_buffer.bytes / subs->bytes;
-	if (subs->count > SUBS_MAX)
-		subs->count = SUBS_MAX;
-	if (!subs->count)
-		return -LIS_INVALID;
-	subs->next = calloc(subs->count, sizeof(*subs->next));
-	subs->owner = calloc(subs->count, sizeof(*subs->owner));
-	if (!subs->next || !subs->owner) {
-		netvsp_receive_stop(netvsp);
-		return -LIS_NOMEM;
-	}
-	for (uint32_t i = 0; i < subs->count; i++)
-		subs->next[i] = i + 1 < subs->count ? i + 1 : NETVSP_SUB_NONE;
-	subs->free_first = 0;
-	subs->free_count = subs->count;
-	return 0;
-}
-
-static bool control_in_batch(const struct netvsp_channel *ch)
-{
-	return ch && ch->batch.count && ch->batch.channel_type == NVSP_RNDIS_CONTROL;
-}
-
-void netvsp_receive_stop(struct netvsp *netvsp)
-{
-	if (netvsp->subs.count)
-		netvsp->receive_generation++;
-	/* A change of the link may have been among what waits: it is told again with the next buffer. */
-	if (netvsp->waiting || control_in_batch(netvsp->channels[0])) {
-		netvsp->told_link_up = !netvsp_link_up(netvsp);
-		netvsp->told_bits_per_second = 0;
-	}
-	free(netvsp->subs.next);
-	free(netvsp->subs.owner);
-	memset(&netvsp->subs, 0, sizeof(netvsp->subs));
-	netvsp->subs.free_first = NETVSP_SUB_NONE;
-	for (uint32_t i = 0; i < NETVSP_CHANNELS_MAX; i++) {
-		if (netvsp->channels[i])
-			netvsp->channels[i]->batch.count = 0;
-	}
-	while (netvsp->waiting) {
-		struct netvsp_control *control = netvsp->waiting;
-
-		netvsp->waiting = control->next;
-		free(control);
-	}
-	netvsp->waiting_count = 0;
-}
-
-static uint32_t sub_take(struct netvsp_subs *subs)
-{
-	uint32_t sub = subs->free_first;
-
-	subs->free_first = subs->next[sub];
-	subs->free_count--;
-	subs->next[sub] = NETVSP_SUB_NONE;
-	return sub;
-}
-
-static void sub_give(struct netvsp_subs *subs, uint32_t sub)
-{
-	subs->next[sub] = subs->free_first;
-	subs->free_first = sub;
-	subs->free_count++;
-}
-
-static void chain_give(struct netvsp_subs *subs, uint32_t first)
-{
-	while (first != NETVSP_SUB_NONE) {
-		uint32_t next = subs->next[first];
-
-		sub_give(subs, first);
-		first = next;
-	}
-}
-
-static uint64_t packet_id(const struct netvsp *netvsp, uint32_t first)
-{
-	return (uint64_t)netvsp->receive_generation << 32 | (first + 1);
-}
-
-bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
-{
-	struct netvsp_subs *subs = &ch->netvsp->subs;
-	uint32_t generation = (uint32_t)(id >> 32), first = (uint32_t)id - 1;
-
-	/* Of a buffer that was revoked meanwhile: nobody's. */
-	if (generation && generation < ch->netvsp->receive_generation)
-		return true;
-	if (generation != ch->netvsp->receive_generation || first >= subs->count ||
-	    subs->owner[first] != ch->channel->index + 1)
-		return false;
-	subs->owner[first] = 0;
-	chain_give(subs, first);
-	return true;
-}
-
-void netvsp_receive_channel_closed(struct netvsp_channel *ch)
-{
-	struct netvsp_subs *subs = &ch->netvsp->subs;
-
-	if (ch->batch.count)
-		chain_give(subs, ch->batch.first);
-	ch->batch.count = 0;
-	/* A guest that does not know yet may still look at it; all is free when the primary is closed. */
-	if (atomic_load_explicit(&ch->netvsp->leaving, memory_order_relaxed))
-		return;
-	for (uint32_t i = 0; i < subs->count; i++) {
-		if (subs->owner[i] != ch->channel->index + 1)
-			continue;
-		subs->owner[i] = 0;
-		chain_give(subs, i);
-	}
-}
-
-/* ---- batches ---- */
-
-static bool batch_send(struct netvsp_channel *ch)
-{
-	struct netvsp *netvsp = ch->netvsp;
-	struct netvsp_batch *batch = &ch->batch;
-	struct nvsp_message message = {
-		.type = NVSP_SEND_RNDIS_PACKET,
-		.rndis_packet = { batch->channel_type, NVSP_SECTION_NONE, 0 },
-	};
-	struct vmbus_transfer_head head = { NVSP_RECEIVE_BUFFER_ID, 0, batch->count };
-	struct iovec ranges[] = { { &head, sizeof(head) },
-				  { batch->ranges, batch->count * sizeof(batch->ranges[0]) } };
-	struct iovec payload = { &message, netvsp_version(netvsp) >= NVSP_VERSION_6_1
-						   ? NVSP_MESSAGE_BYTES_6_1
-						   : NVSP_MESSAGE_BYTES };
-	int err;
-
-	if (!batch->count)
-		return true;
-	err = vmbus_channel_send_ranges(ch->channel, VMBUS_PACKET_TRANSFER_PAGES,
-					packet_id(netvsp, batch->first), true, ranges, 2, &payload, 1);
-	if (err == -LIS_FULL)
-		return false;
-	netvsp_flush_later(ch);
-	if (err) {
-		ch->broken = true;
-		chain_give(&netvsp->subs, batch->first);
-	} else {
-		netvsp->subs.owner[batch->first] = (uint8_t)(ch->channel->index + 1);
-	}
-	batch->count = 0;
-	return true;
-}
-
-/* A chain of sub-allocations, each with the length of its message, goes into the batch. */
-static void batch_add(struct netvsp_channel *ch, uint32_t channel_type, const uint32_t *subs,
-		      const uint32_t *bytes, uint32_t count)
-{
-	struct netvsp_subs *all = &ch->netvsp->subs;
-	struct netvsp_batch *batch = &ch->batch;
-
-	for (uint32_t i = 0; i < count; i++) {
-		if (batch->count)
-			all->next[batch->last] = subs[i];
-		else
-			batch->first = subs[i];
-		batch->last = subs[i];
-		batch->ranges[batch->count++] =
-			(struct vmbus_transfer_range){ bytes[i], subs[i] * all->bytes };
-	}
-	all->next[batch->last] = NETVSP_SUB_NONE;
-	batch->channel_type = channel_type;
-}
 
 /* ---- frames ---- */
 
@@ -316,7 +68,7 @@ static bool takes_long_frames(const struct netvsp *netvsp)
 static void arrival_take(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
 {
 	while (arrival->sub_count < count) {
-		uint32_t sub = sub_take(&netvsp->subs);
+		uint32_t sub = netvsp_sub_take(&netvsp->subs);
 		uint64_t offset = (uint64_t)sub * netvsp->subs.bytes + NETVSP_RECEIVE_HEAD_BYTES;
 
 		arrival->subs[arrival->sub_count++] = sub;
@@ -330,7 +82,7 @@ static void arrival_take(struct netvsp *netvsp, struct arrival *arrival, uint32_
 static void arrival_trim(struct netvsp *netvsp, struct arrival *arrival, uint32_t count)
 {
 	while (arrival->sub_count > count)
-		sub_give(&netvsp->subs, arrival->subs[--arrival->sub_count]);
+		netvsp_sub_give(&netvsp->subs, arrival->subs[--arrival->sub_count]);
 }
 
 static void copy_from_iov(const struct iovec *iov, uint32_t iov_count, void *to, size_t bytes)
@@ -506,7 +258,7 @@ static void deliver(struct netvsp *netvsp, struct netvsp_channel *ch, struct arr
 	}
 	netvsp_count(&netvsp->packets_received, 1);
 	netvsp_count(&netvsp->bytes_received, arrival->bytes - arrival->moved_bytes);
-	batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
+	netvsp_batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
 }
 
 static void capture(struct netvsp *netvsp, const struct arrival *arrival)
@@ -614,7 +366,7 @@ static bool send_all_batches(struct netvsp *netvsp)
 		struct netvsp_channel *ch = netvsp->channels[i];
 
 		if (ch && (ch->answer_due || ch->batch.count))
-			all &= netvsp_send_answer(ch) && batch_send(ch);
+			all &= netvsp_send_answer(ch) && netvsp_batch_send(ch);
 	}
 	return all;
 }
@@ -632,15 +384,15 @@ static bool send_control(struct netvsp *netvsp, const uint8_t *message, uint32_t
 	uint32_t sub;
 
 	/* Its own packet: frames before it first. */
-	if (!batch_send(ch) || !netvsp->subs.free_count)
+	if (!netvsp_batch_send(ch) || !netvsp->subs.free_count)
 		return false;
-	sub = sub_take(&netvsp->subs);
+	sub = netvsp_sub_take(&netvsp->subs);
 	if (bytes > netvsp->subs.bytes)
 		bytes = netvsp->subs.bytes;
 	write_buffer(netvsp, (uint64_t)sub * netvsp->subs.bytes, message, bytes);
-	batch_add(ch, NVSP_RNDIS_CONTROL, &sub, &bytes, 1);
+	netvsp_batch_add(ch, NVSP_RNDIS_CONTROL, &sub, &bytes, 1);
 	/* Where it does not go now it goes before the next frame. */
-	batch_send(ch);
+	netvsp_batch_send(ch);
 	return true;
 }
 
@@ -699,7 +451,7 @@ bool netvsp_receive_pump(struct netvsp *netvsp)
 			netvsp->port_ready = false;
 		if (got != GOT_FRAME)
 			break;
-		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !batch_send(ch))
+		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !netvsp_batch_send(ch))
 			break;
 	}
 	send_all_batches(netvsp);
