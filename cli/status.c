@@ -183,7 +183,8 @@ static void print_nic_use(struct json_object *nic)
 static void print_nic(struct json_object *nic)
 {
 	char received[CELL_BYTES], sent[CELL_BYTES];
-	uint64_t dropped = json_number(nic, "receive_dropped") + json_number(nic, "send_dropped");
+	uint64_t dropped = json_number(nic, "receive_dropped") + json_number(nic, "send_dropped") +
+			   json_number(nic, "unread_dropped");
 
 	printf("%-14s %-10s %-18s %10" PRIu64 " %10s %10" PRIu64 " %10s  %s", json_text(nic, "name", "?"),
 	       !json_flag(nic, "link_up") ? "down" : json_flag(nic, "ready") ? "up" : "not in use",

@@ -175,6 +175,7 @@ static void add_traffic(struct json_object *json, const struct netvsp_status *st
 	add_number(json, "packets_sent_per_second", status->packets_sent_per_second);
 	add_number(json, "sent_bits_per_second", status->bytes_sent_per_second * 8);
 	add_number(json, "receive_dropped", status->receive_dropped);
+	add_number(json, "unread_dropped", status->unread_dropped);
 	add_number(json, "send_dropped", status->send_dropped);
 	add_number(json, "send_invalid", status->send_invalid);
 }

@@ -119,6 +119,11 @@ static void awake(struct io_poller *poller)
 	/* The port tells by itself when there is something. */
 }
 
+/* The turn of the loop that follows looks for itself. */
+static void patience_ends(struct io_timer *timer)
+{
+}
+
 static void port_is_ready(struct net_port_user *user)
 {
 	struct netvsp *netvsp = container_of(user, struct netvsp, user);
@@ -288,6 +293,7 @@ static void last(struct io_call *call)
 	struct netvsp *netvsp = container_of(call, struct netvsp, last_call);
 
 	io_timer_cancel(&netvsp->quiet_timer);
+	io_timer_cancel(&netvsp->patience_timer);
 	netvsp_captures_end(netvsp);
 	if (!netvsp->started) {
 		stopped(&netvsp->stopped_call);
@@ -338,6 +344,7 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 	netvsp->update_call.fn = update;
 	netvsp->retired_call.fn = retired;
 	netvsp->quiet_timer.expired = quiet_timer_expired;
+	netvsp->patience_timer.expired = patience_ends;
 	netvsp->quiet_call.fn = begin_quiet;
 	netvsp->rescind_call.fn = rescind;
 	netvsp->last_call.fn = last;
@@ -430,6 +437,7 @@ struct netvsp_status netvsp_status(const struct netvsp *netvsp)
 		.bytes_sent_per_second = read64(&netvsp->rates.bytes_sent.per_second),
 		.send_invalid = read64(&netvsp->send_invalid),
 		.starved = read64(&netvsp->starved),
+		.unread_dropped = read64(&netvsp->unread_dropped),
 	};
 
 	net_port_counts(netvsp->port, &status.send_dropped, &status.receive_dropped);

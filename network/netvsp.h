@@ -150,6 +150,7 @@ struct netvsp_status {
 	uint64_t receive_dropped;     /* by the port, for want of room */
 	uint64_t send_dropped;        /* by the port */
 	uint64_t send_invalid;        /* frames or messages that made no sense */
+	uint64_t unread_dropped;      /* frames for a channel that the guest has left alone */
 	uint64_t starved;             /* times a frame waited for room in the guest's buffer */
 };
 

@@ -3,7 +3,8 @@
  * Buffers that the guest shares; the receive buffer in sub-allocations, and the packets that take those to
  * the guest.
  *
- * Each sub-allocation is free, in a channel's batch, or with the guest.
+ * Each sub-allocation is free, in a channel's batch, or with the guest; a channel's @subs_out counts those of
+ * the last two kinds.
  */
 #include "network/netvsp_private.h"
 
@@ -126,7 +127,7 @@ void netvsp_receive_stop(struct netvsp *netvsp)
 	netvsp->subs.free_first = NETVSP_SUB_NONE;
 	for (uint32_t i = 0; i < NETVSP_CHANNELS_MAX; i++) {
 		if (netvsp->channels[i])
-			netvsp->channels[i]->batch.count = 0;
+			netvsp->channels[i]->batch.count = netvsp->channels[i]->subs_out = 0;
 	}
 	while (netvsp->waiting) {
 		struct netvsp_control *control = netvsp->waiting;
@@ -154,12 +155,15 @@ void netvsp_sub_give(struct netvsp_subs *subs, uint32_t sub)
 	subs->free_count++;
 }
 
-static void chain_give(struct netvsp_subs *subs, uint32_t first)
+static void chain_give(struct netvsp_channel *ch, uint32_t first)
 {
+	struct netvsp_subs *subs = &ch->netvsp->subs;
+
 	while (first != NETVSP_SUB_NONE) {
 		uint32_t next = subs->next[first];
 
 		netvsp_sub_give(subs, first);
+		ch->subs_out--;
 		first = next;
 	}
 }
@@ -181,7 +185,7 @@ bool netvsp_receive_completed(struct netvsp_channel *ch, uint64_t id)
 	    subs->owner[first] != ch->channel->index + 1)
 		return false;
 	subs->owner[first] = 0;
-	chain_give(subs, first);
+	chain_give(ch, first);
 	return true;
 }
 
@@ -190,7 +194,7 @@ void netvsp_receive_channel_closed(struct netvsp_channel *ch)
 	struct netvsp_subs *subs = &ch->netvsp->subs;
 
 	if (ch->batch.count)
-		chain_give(subs, ch->batch.first);
+		chain_give(ch, ch->batch.first);
 	ch->batch.count = 0;
 	/* A guest that does not know yet may still look at it; all is free when the primary is closed. */
 	if (atomic_load_explicit(&ch->netvsp->leaving, memory_order_relaxed))
@@ -199,7 +203,7 @@ void netvsp_receive_channel_closed(struct netvsp_channel *ch)
 		if (subs->owner[i] != ch->channel->index + 1)
 			continue;
 		subs->owner[i] = 0;
-		chain_give(subs, i);
+		chain_give(ch, i);
 	}
 }
 
@@ -230,7 +234,7 @@ bool netvsp_batch_send(struct netvsp_channel *ch)
 	netvsp_flush_later(ch);
 	if (err) {
 		ch->broken = true;
-		chain_give(&netvsp->subs, batch->first);
+		chain_give(ch, batch->first);
 	} else {
 		netvsp->subs.owner[batch->first] = (uint8_t)(ch->channel->index + 1);
 	}
@@ -254,5 +258,6 @@ void netvsp_batch_add(struct netvsp_channel *ch, uint32_t channel_type, const ui
 			(struct vmbus_transfer_range){ bytes[i], subs[i] * all->bytes };
 	}
 	all->next[batch->last] = NETVSP_SUB_NONE;
+	ch->subs_out += count;
 	batch->channel_type = channel_type;
 }

@@ -83,6 +83,10 @@ struct netvsp_channel {
 	uint32_t answer_bytes;
 	struct nvsp_message answer;
 	struct netvsp_batch batch;
+	uint32_t subs_out;     /* sub-allocations in the batch and with the guest */
+	uint64_t full_since_ns; /* 0: it has room */
+	bool passed_over;      /* it was full for too long: its frames are dropped */
+	uint32_t passes;       /* so often */
 	uint8_t *packet_buffer;
 };
 
@@ -150,6 +154,7 @@ struct netvsp {
 	bool started;          /* the port is */
 	bool port_ready;       /* there may be frames in the port */
 	bool starving;         /* and no room for them */
+	struct io_timer patience_timer; /* some channel is full, and others are not */
 	uint32_t frames_to_port; /* counts on and on */
 	struct netvsp_channel *to_flush;
 	uint32_t long_frames_due;
@@ -177,7 +182,7 @@ struct netvsp {
 	_Atomic uint64_t mac;  /* first byte lowest */
 	_Atomic uint32_t channels_open;
 	_Atomic uint64_t packets_received, bytes_received, packets_sent, bytes_sent;
-	_Atomic uint64_t send_invalid, starved;
+	_Atomic uint64_t send_invalid, starved, unread_dropped;
 	struct netvsp_rates rates;
 };
 

@@ -6,8 +6,12 @@
  * each; what the frame did not need goes back. A long frame (receive coalescing) spreads over many, each
  * an RNDIS message of its own in the same packet. To take so many for each short frame would cost more than
  * all else: unless there was a long one lately, what is too long for one is read into a buffer of our own
- * and copied. Frames gather in a batch for each channel and leave as one packet. Where the guest's ring has
- * no room the batch waits, and no further frame is read: they wait in the port.
+ * and copied. Frames gather in a batch for each channel and leave as one packet.
+ *
+ * A channel is full where its ring has no room, or the guest has enough of its frames: it would take more,
+ * carry them as far as its sockets, and drop them there. While a channel is full no further frame is read,
+ * whoever it is for: they wait in the port. If that takes long, and others are not full, the guest has left
+ * that channel alone, and frames for it are dropped until it goes on.
  *
  * The buffer is the guest's memory: what decides anything is copied out of it first, once.
  */
@@ -20,6 +24,14 @@
 #define FRAMES_AT_ONCE 64u
 /* Sub-allocations of the longest frame, where they are shortest. */
 #define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (NETVSP_SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
+/*
+ * [policy] Sub-allocations with the guest, for each channel. Sockets of Linux hold no more than 166 short
+ * frames at first (212992 bytes by 1280); what comes in many pieces is rarely for one of those.
+ */
+#define SUBS_OUT_MAX 128u
+#define SUBS_OUT_MAX_LONG 1024u
+/* [policy] For so long a full channel may hold up the others. A processor of the guest can be away for a while. */
+#define PATIENCE_NS 1000000000u
 /* [policy] Short frames after a long one until the next is taken to be short as well. */
 #define LONG_FRAMES_DUE 64u
 /* Each piece may lie across pages; a jumbo frame's over many. */
@@ -350,6 +362,12 @@ static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out
 		return err ? GOT_NOTHING : GOT_FRAME;
 	}
 	*out_channel = channel_of_hash(netvsp, &arrival);
+	if ((*out_channel)->passed_over) {
+		arrival_trim(netvsp, &arrival, 0);
+		netvsp_count(&netvsp->unread_dropped, 1);
+		*out_channel = NULL;
+		return GOT_FRAME;
+	}
 	deliver(netvsp, *out_channel, &arrival);
 	return GOT_FRAME;
 }
@@ -358,17 +376,14 @@ static enum got receive_frame(struct netvsp *netvsp, struct netvsp_channel **out
  * A ring knows one wish for a signal, and whatever goes into it ends that: the first thing that waits
  * must be tried again, and nothing may overtake it.
  */
-static bool send_all_batches(struct netvsp *netvsp)
+static void send_all_batches(struct netvsp *netvsp)
 {
-	bool all = true;
-
 	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
 		struct netvsp_channel *ch = netvsp->channels[i];
 
-		if (ch && (ch->answer_due || ch->batch.count))
-			all &= netvsp_send_answer(ch) && netvsp_batch_send(ch);
+		if (ch && (ch->answer_due || ch->batch.count) && netvsp_send_answer(ch))
+			netvsp_batch_send(ch);
 	}
-	return all;
 }
 
 static bool may_receive(const struct netvsp *netvsp)
@@ -396,19 +411,16 @@ static bool send_control(struct netvsp *netvsp, const uint8_t *message, uint32_t
 	return true;
 }
 
-/* Returns false if there is no room for all of it; the last may be in its channel's batch then. */
-static bool send_waiting_control(struct netvsp *netvsp)
+/* The last that goes may stay in its channel's batch. */
+static void send_waiting_control(struct netvsp *netvsp)
 {
 	struct netvsp_control *control;
 
-	if (!netvsp->waiting)
-		return true;
 	while ((control = netvsp->waiting) && send_control(netvsp, control->message, control->bytes)) {
 		netvsp->waiting = control->next;
 		netvsp->waiting_count--;
 		free(control);
 	}
-	return !control && !netvsp->channels[0]->batch.count;
 }
 
 void netvsp_receive_control(struct netvsp *netvsp)
@@ -433,12 +445,91 @@ void netvsp_receive_control(struct netvsp *netvsp)
 	netvsp->waiting_count++;
 }
 
+/* No channel may have so much that nothing is left for others. */
+static uint32_t subs_out_max(const struct netvsp *netvsp)
+{
+	uint32_t max = netvsp->long_frames_due ? SUBS_OUT_MAX_LONG : SUBS_OUT_MAX;
+	uint32_t open = atomic_load_explicit(&netvsp->channels_open, memory_order_relaxed);
+	uint32_t share = open ? netvsp->subs.count / open : 0;
+
+	if (share < max)
+		max = share;
+	return max ? max : 1;
+}
+
+static void pass_over(struct netvsp_channel *ch)
+{
+	ch->passed_over = true;
+	ch->passes++;
+	if ((ch->passes & (ch->passes - 1)) == 0) /* the guest may do this in a loop */
+		os_log(OS_LOG_WARNING, "%s: channel %u takes no frames; those for it are dropped until it does",
+		       ch->netvsp->name, ch->channel->index);
+}
+
+/* Some are full, some are not: those that have been for long are passed over. True: others may get there yet. */
+static bool has_patience(struct netvsp *netvsp)
+{
+	uint64_t now_ns = io_loop_now_ns(netvsp->loop), first_due_ns = UINT64_MAX;
+
+	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
+		struct netvsp_channel *ch = netvsp->channels[i];
+
+		if (!ch || !ch->full_since_ns || ch->passed_over)
+			continue;
+		if (now_ns - ch->full_since_ns >= PATIENCE_NS)
+			pass_over(ch);
+		else if (ch->full_since_ns + PATIENCE_NS < first_due_ns)
+			first_due_ns = ch->full_since_ns + PATIENCE_NS;
+	}
+	if (first_due_ns == UINT64_MAX)
+		return false;
+	io_timer_set(&netvsp->patience_timer, netvsp->loop, first_due_ns);
+	return true;
+}
+
+/* A guest that does nothing at all has left no channel alone. */
+static void forget_times(struct netvsp *netvsp)
+{
+	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
+		if (netvsp->channels[i])
+			netvsp->channels[i]->full_since_ns = 0;
+	}
+}
+
+/* Is some channel full, which the next frame may be for? Nobody knows before it is read. */
+static bool must_wait(struct netvsp *netvsp, uint32_t out_max)
+{
+	bool any_full = false, any_has_room = false;
+
+	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
+		struct netvsp_channel *ch = netvsp->channels[i];
+
+		if (!ch || ch->broken)
+			continue;
+		if (ch->subs_out < out_max && !ch->batch.count && !ch->answer_due) {
+			any_has_room = true;
+			ch->full_since_ns = 0;
+			ch->passed_over = false;
+			continue;
+		}
+		any_full = true;
+		if (!ch->full_since_ns)
+			ch->full_since_ns = io_loop_now_ns(netvsp->loop);
+	}
+	if (any_has_room)
+		return any_full && has_patience(netvsp);
+	forget_times(netvsp);
+	return true;
+}
+
 bool netvsp_receive_pump(struct netvsp *netvsp)
 {
-	uint32_t frames;
+	uint32_t frames, out_max = subs_out_max(netvsp);
 
 	/* What waits for room goes, whether there are further frames or not. */
-	if (!send_all_batches(netvsp) || !send_waiting_control(netvsp) || !may_receive(netvsp))
+	send_all_batches(netvsp);
+	send_waiting_control(netvsp);
+	if (!may_receive(netvsp) || must_wait(netvsp, out_max))
 		return false;
 	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
 		struct netvsp_channel *ch = NULL;
@@ -452,6 +543,8 @@ bool netvsp_receive_pump(struct netvsp *netvsp)
 		if (got != GOT_FRAME)
 			break;
 		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !netvsp_batch_send(ch))
+			break;
+		if (ch && ch->subs_out >= out_max)
 			break;
 	}
 	send_all_batches(netvsp);

@@ -408,7 +408,7 @@ static void take_transfer(struct netvsp_guest *guest, uint32_t channel,
 	}
 	expect(guest, !guest->partial[channel], "a frame that does not end in its packet");
 	guest->packets_total++;
-	if (guest->keep) {
+	if (guest->keep && (!guest->keep_channels || (guest->keep_channels & 1u << channel))) {
 		expect(guest, guest->held_count < NETVSP_GUEST_HELD_MAX, "too many packets to keep");
 		if (!guest->problem)
 			guest->held[guest->held_count++] =

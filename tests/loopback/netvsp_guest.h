@@ -75,6 +75,7 @@ struct netvsp_guest {
 	uint32_t mtu_bytes;
 
 	bool keep;                     /* keep the host's packets */
+	uint32_t keep_channels;        /* only those of these channels, a bit for each; 0: of all */
 	struct netvsp_guest_held held[NETVSP_GUEST_HELD_MAX];
 	uint32_t held_count;
 	uint64_t *sub_holder;          /* transaction id + 1 of the packet it came in; 0: the host's */

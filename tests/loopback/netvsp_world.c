@@ -55,14 +55,16 @@ void world_begin(void **state, const struct world_config *config)
 	struct world *world = calloc(1, sizeof(*world));
 	struct vmbus_host_config host_config = { 0 };
 	struct loopback_config loopback = { 2, 160u << 20 };
-	struct io_loop_config bus = { .now_ns = simulated_ns, .clock = &world->bus_ns };
+	struct io_loop_config simulated = { .now_ns = simulated_ns, .clock = &world->now_ns };
+	const struct io_loop_config *loops = config->simulated ? &simulated : NULL;
 
 	assert_non_null(world);
 	*state = world;
 	world->config = *config;
+	world->now_ns = 1000000000;
 	world->call.fn = on_call;
-	assert_int_equal(io_loop_create(config->simulated ? &bus : NULL, &world->bus_loop), 0);
-	assert_int_equal(io_loop_create(NULL, &world->loop), 0);
+	assert_int_equal(io_loop_create(loops, &world->bus_loop), 0);
+	assert_int_equal(io_loop_create(loops, &world->loop), 0);
 	assert_int_equal(loopback_create(&loopback, &world->partition), 0);
 	host_config.partition = world->partition;
 	host_config.loop = world->bus_loop;

@@ -34,13 +34,13 @@ struct world_config {
 	uint32_t mtu_bytes;             /* with Ethernet header; 0: what the card says by itself */
 	uint32_t capabilities;          /* NVSP_CAPABILITY_* */
 	uint32_t version;               /* 0: the newest */
-	bool simulated;                 /* the bus loop's time is world->bus_ns */
+	bool simulated;                 /* the loops' time is world->now_ns */
 };
 
 struct world {
 	struct world_config config;
 	struct io_loop *bus_loop, *loop;
-	uint64_t bus_ns;
+	uint64_t now_ns;
 	struct partition *partition;
 	struct vmbus_host *host;
 	struct memory_port port;

@@ -366,7 +366,7 @@ static void what_waits_goes_with_the_channel_and_the_buffer(void **state)
 /* A sub-channel is closed with frames that found no room in its ring: their sub-allocations are free. */
 static void frames_that_wait_for_a_closed_channel_take_no_room(void **state)
 {
-	const struct world_config config = { .ring_pages = 2, .receive_pages = 64, .channels_max = 2 };
+	const struct world_config config = { .ring_pages = 2, .receive_pages = 32, .channels_max = 2 };
 	struct world *world = world_again(state, &config);
 	struct netvsp_guest *guest = &world->guest;
 	uint32_t seed = 1;
@@ -475,6 +475,7 @@ static void whatever_is_short_nothing_is_lost(void **state)
 	for (uint32_t run = 0; run < 12; run++) {
 		const struct world_config config = {
 			.ring_pages = 2 + run % 3, .receive_pages = 1 + run * 3, .channels_max = 5,
+			.simulated = true, /* nobody is out of patience */
 		};
 		struct world *world = world_again(state, &config);
 		struct netvsp_guest *guest = &world->guest;
@@ -514,6 +515,180 @@ static void whatever_is_short_nothing_is_lost(void **state)
 		assert_int_equal(world->port.waiting.count, 0);
 		assert_int_equal(media_status(world), RNDIS_MEDIA_CONNECTED);
 	}
+}
+
+/* ---- one channel of several ---- */
+
+#define PATIENCE_NS 1000000000u
+#define SUBS_OUT_MAX 128u
+
+/* Flows are spread over two. */
+static struct world *two_channels(void **state, uint32_t ring_pages)
+{
+	const struct world_config config = {
+		.ring_pages = ring_pages, .channels_max = 2, .simulated = true,
+	};
+	struct world *world = world_again(state, &config);
+
+	world_ready(world, FILTER_ALL);
+	world_channels(world, 1);
+	assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, 0, 0, 2), 0);
+	return world;
+}
+
+/* Frames of a flow that @channel gets. */
+static void queue_for(struct world *world, uint32_t channel, uint32_t count)
+{
+	struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP, .payload_bytes = 20 };
+	struct net_test_layout layout;
+	uint8_t data[128];
+	uint32_t hash;
+
+	do {
+		frame.source_port++;
+		layout = net_test_build(&frame, data);
+		/* Addresses and ports lie side by side. */
+		hash = net_test_toeplitz(world_key, data + layout.ip_offset + 12, 12);
+	} while (world_channel_of(hash, 0, 2) != channel);
+	for (uint32_t i = 0; i < count; i++)
+		memory_port_queue(&world->port, data, layout.bytes, NULL);
+}
+
+static void count_frames(struct world *world, uint32_t came[2])
+{
+	came[0] = came[1] = 0;
+	while (world->guest.frames) {
+		struct netvsp_guest_frame *frame = netvsp_guest_take_frame(&world->guest);
+
+		came[frame->channel]++;
+		free(frame);
+	}
+}
+
+/* A guest that has more than it can use drops it, after all the work: the port keeps it, or drops it early. */
+static void a_guest_has_no_more_frames_than_its_sockets_hold(void **state)
+{
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t next = 0;
+
+	world_ready(world, FILTER_ALL);
+	guest->keep = true;
+	for (uint32_t i = 0; i < 1000; i++)
+		world_queue_numbered(world, i, 60);
+	world_settle(world);
+	world_take_numbered(world, &next, 1000);
+	assert_int_equal(next, SUBS_OUT_MAX);
+	while (guest->held_count) {
+		netvsp_guest_give_back(guest, 1);
+		world_settle(world);
+		world_take_numbered(world, &next, 1000);
+	}
+	assert_int_equal(next, 1000);
+	assert_int_equal(netvsp_status(world->netvsp).starved, 0);
+}
+
+/* The guest keeps frames of one channel, or does not read it at all: others wait for a while, then go. */
+static void a_channel_that_is_left_alone_stops_no_other(void **state)
+{
+	struct world *world = two_channels(state, 0);
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t came[2];
+
+	queue_for(world, 0, 1);
+	queue_for(world, 1, 1);
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == 1 && came[1] == 1);
+
+	guest->keep_channels = 1u << 1;
+	guest->keep = true;
+	queue_for(world, 1, SUBS_OUT_MAX + 36);
+	queue_for(world, 0, 10);
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == 0 && came[1] == SUBS_OUT_MAX);
+	world->now_ns += PATIENCE_NS - 1;
+	world_settle(world);
+	assert_int_equal(world->port.waiting.count, 46);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 0);
+
+	world->now_ns += 1;
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == 10 && came[1] == 0);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 36);
+	queue_for(world, 0, 200);
+	queue_for(world, 1, 3);
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == 200 && came[1] == 0);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 39);
+
+	/* It goes on, and has all that comes from now on. */
+	guest->keep = false;
+	netvsp_guest_give_back(guest, UINT32_MAX);
+	world_settle(world);
+	queue_for(world, 1, 500);
+	world_settle(world);
+	count_frames(world, came);
+	assert_int_equal(came[1], 500);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 39);
+}
+
+/* A slow one is waited for each time anew; nothing of it is lost. */
+static void a_slow_channel_loses_nothing(void **state)
+{
+	struct world *world = two_channels(state, 0);
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t came[2], total = 0;
+
+	guest->keep_channels = 1u << 1;
+	guest->keep = true;
+	queue_for(world, 1, 1000);
+	for (uint32_t round = 0; round < 1000 && total < 1000; round++) {
+		world->now_ns += PATIENCE_NS - 1;
+		world_settle(world);
+		count_frames(world, came);
+		total += came[1];
+		netvsp_guest_give_back(guest, 1);
+	}
+	assert_int_equal(total, 1000);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 0);
+}
+
+/* A guest that is stopped for a while loses nothing. */
+static void where_all_channels_are_full_all_frames_wait(void **state)
+{
+	struct world *world = two_channels(state, 0);
+	struct netvsp_guest *guest = &world->guest;
+	uint32_t came[2];
+
+	guest->keep = true;
+	queue_for(world, 1, 40);
+	queue_for(world, 0, 40);
+	queue_for(world, 1, SUBS_OUT_MAX - 41);
+	queue_for(world, 0, SUBS_OUT_MAX - 41);
+	queue_for(world, 1, 1);
+	queue_for(world, 0, 1);
+	world_settle(world);
+	world->now_ns += PATIENCE_NS;
+	queue_for(world, 0, 10);
+	queue_for(world, 1, 64);
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == SUBS_OUT_MAX && came[1] == SUBS_OUT_MAX);
+	for (uint32_t i = 0; i < 3; i++) {
+		world->now_ns += PATIENCE_NS;
+		world_settle(world);
+	}
+	assert_int_equal(world->port.waiting.count, 74);
+	guest->keep = false;
+	netvsp_guest_give_back(guest, UINT32_MAX);
+	world_settle(world);
+	count_frames(world, came);
+	assert_true(came[0] == 10 && came[1] == 64);
+	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 0);
 }
 
 /* ---- link changes without room ---- */
@@ -618,6 +793,10 @@ int main(void)
 		TEST(frames_that_wait_for_a_closed_channel_take_no_room),
 		TEST(an_answer_shares_no_packet_with_frames),
 		TEST(whatever_is_short_nothing_is_lost),
+		TEST(a_guest_has_no_more_frames_than_its_sockets_hold),
+		TEST(a_channel_that_is_left_alone_stops_no_other),
+		TEST(a_slow_channel_loses_nothing),
+		TEST(where_all_channels_are_full_all_frames_wait),
 		TEST(a_link_change_is_told_when_there_is_room),
 		TEST(a_link_change_that_went_with_the_buffer_is_told_in_the_next),
 	};
