@@ -297,6 +297,11 @@ void vmbus_channel_flush(struct vmbus_channel *channel)
 	FUZZ_CHECK(bus_channel(channel)->state != CLOSED);
 }
 
+void vmbus_channel_hold(struct vmbus_channel *channel)
+{
+	FUZZ_CHECK(bus_channel(channel)->state != CLOSED);
+}
+
 int vmbus_channel_receive(struct vmbus_channel *channel, void *buffer, size_t buffer_bytes,
 			  struct vmbus_packet *out_packet)
 {

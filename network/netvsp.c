@@ -97,6 +97,8 @@ static bool flush_channels(struct netvsp *netvsp)
 		struct netvsp_channel *next = ch->next_to_flush;
 
 		ch->flush_due = false;
+		ch->held_count = 0;
+		io_timer_cancel(&ch->held_timer);
 		if (!ch->broken)
 			vmbus_channel_flush(ch->channel);
 		ch = next;

@@ -14,6 +14,15 @@
 #define FRAMES_AT_ONCE 1024u
 /* [policy] Sections of the send buffer: four of them hold what Linux lets grow together. */
 #define SECTION_BYTES 6144u
+/*
+ * [policy] Answers for which the guest is not woken until there is something else for it, and for how long. Guests
+ * have sections of the send buffer for more.
+ */
+#define HELD_MAX 4u
+#define HELD_NS 2000000u
+
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 void netvsp_flush_later(struct netvsp_channel *ch)
 {
@@ -33,6 +42,28 @@ void netvsp_break(struct netvsp_channel *ch, const char *why)
 
 /* ---- answers ---- */
 
+/*
+ * To wake the guest only to tell it that a packet is sent costs it more than the packet did. What it copied to the
+ * send buffer it has let go of already.
+ */
+static void hold(struct netvsp_channel *ch)
+{
+	if (ch->flush_due)
+		return;
+	if (++ch->held_count > HELD_MAX) {
+		netvsp_flush_later(ch);
+		return;
+	}
+	vmbus_channel_hold(ch->channel);
+	if (ch->held_count == 1)
+		io_timer_set(&ch->held_timer, ch->netvsp->loop, io_loop_now_ns(ch->netvsp->loop) + HELD_NS);
+}
+
+static void held_for_long(struct io_timer *timer)
+{
+	netvsp_flush_later(container_of(timer, struct netvsp_channel, held_timer));
+}
+
 bool netvsp_send_answer(struct netvsp_channel *ch)
 {
 	struct iovec iov = { &ch->answer, ch->answer_bytes };
@@ -45,9 +76,13 @@ bool netvsp_send_answer(struct netvsp_channel *ch)
 	/* Nothing new to flush then, and no reason for another turn. */
 	if (err == -LIS_FULL)
 		return false;
-	netvsp_flush_later(ch);
 	ch->broken |= err != 0;
 	ch->answer_due = false;
+	if (ch->answer_can_wait && !err)
+		hold(ch);
+	else
+		netvsp_flush_later(ch);
+	ch->answer_can_wait = false;
 	return true;
 }
 
@@ -214,6 +249,8 @@ static void handle_rndis(struct netvsp_channel *ch, const struct vmbus_packet *p
 
 	begin_answer(ch, NVSP_SEND_RNDIS_PACKET_COMPLETE);
 	ch->answer.rndis_packet_complete.status = status;
+	/* All of it was in the send buffer. */
+	ch->answer_can_wait = packet->type == VMBUS_PACKET_IN_BAND && rndis->channel_type == NVSP_RNDIS_DATA;
 	answer(ch, packet, false);
 	netvsp_receive_control(ch->netvsp);
 }
@@ -362,6 +399,7 @@ static int on_open(struct vmbus_channel *channel)
 	}
 	ch->netvsp = netvsp;
 	ch->channel = channel;
+	ch->held_timer.expired = held_for_long;
 	channel->owner = ch;
 	netvsp->channels[channel->index] = ch;
 	atomic_fetch_add_explicit(&netvsp->channels_open, 1, memory_order_relaxed);
@@ -388,6 +426,7 @@ static void on_close(struct vmbus_channel *channel)
 	if (!channel->index)
 		netvsp_forget_guest(netvsp);
 	unlist_flush(ch);
+	io_timer_cancel(&ch->held_timer);
 	netvsp->channels[channel->index] = NULL;
 	atomic_fetch_sub_explicit(&netvsp->channels_open, 1, memory_order_relaxed);
 	free_channel(ch);

@@ -79,6 +79,7 @@ struct netvsp_channel {
 	bool flush_due, broken;
 	/* An answer for which there was no room; nothing more is taken then. */
 	bool answer_due;
+	bool answer_can_wait;  /* nothing hangs on it in the guest */
 	uint64_t answer_id;
 	uint32_t answer_bytes;
 	struct nvsp_message answer;
@@ -87,6 +88,9 @@ struct netvsp_channel {
 	uint64_t full_since_ns; /* 0: it has room */
 	bool passed_over;      /* it was full for too long: its frames are dropped */
 	uint32_t passes;       /* so often */
+	/* Answers that the guest was not woken for, and when it will be. */
+	uint32_t held_count;
+	struct io_timer held_timer;
 	uint8_t *packet_buffer;
 };
 

@@ -155,6 +155,12 @@ int vmbus_channel_send_ranges(struct vmbus_channel *channel, uint16_t type, uint
 void vmbus_channel_flush(struct vmbus_channel *channel);
 
 /**
+ * vmbus_channel_hold() - What was sent since the last flush is nothing to wake the guest for: it sees it when
+ * it looks. The end of receive() does not interrupt it; the next vmbus_channel_flush(), which is owed, may.
+ */
+void vmbus_channel_hold(struct vmbus_channel *channel);
+
+/**
  * vmbus_channel_receive() - Take the next packet: copied to @buffer, checked.
  * @buffer: at least VMBUS_PACKET_BYTES_MAX or as the ring allows; longer packets break the channel
  * @out_packet: set on success: descriptor, payload and, for GPA-direct, its ranges, in @buffer

@@ -210,7 +210,10 @@ static bool poll_channel(struct io_poller *poller)
 		return any;
 	ch->throttled = !any && !ch->saw_empty && ready;
 	interrupt = vmbus_ring_reader_publish(&ch->channel.from_guest);
-	interrupt |= vmbus_ring_writer_publish(&ch->channel.to_guest);
+	if (ch->held)
+		vmbus_ring_writer_expose(&ch->channel.to_guest);
+	else
+		interrupt |= vmbus_ring_writer_publish(&ch->channel.to_guest);
 	if (interrupt)
 		interrupt_guest(ch);
 	return any;
@@ -247,7 +250,7 @@ static void open_channel(struct io_call *call)
 {
 	struct vmbus_channel_host *ch = container_of(call, struct vmbus_channel_host, open_call);
 
-	ch->broken = ch->stalled = ch->throttled = false;
+	ch->broken = ch->stalled = ch->throttled = ch->held = false;
 	ch->closing = 0;
 	ch->channel.owner = NULL;
 	ch->open_error = ch->channel.device->config.ops->open(&ch->channel);
@@ -367,8 +370,14 @@ int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint64_t id
 	return vmbus_channel_send_ranges(channel, type, id, completion, NULL, 0, iov, iov_count);
 }
 
+void vmbus_channel_hold(struct vmbus_channel *channel)
+{
+	channel->host->held = true;
+}
+
 void vmbus_channel_flush(struct vmbus_channel *channel)
 {
+	channel->host->held = false;
 	if (vmbus_ring_writer_publish(&channel->to_guest))
 		interrupt_guest(channel->host);
 }

@@ -48,6 +48,7 @@ struct vmbus_channel_host {
 	bool stalled;    /* a send found no room for @stalled_bytes */
 	bool saw_empty;  /* the device took all there was */
 	bool throttled;  /* the device could not take what there was */
+	bool held;       /* what was sent waits for a flush to come */
 	size_t stalled_bytes;
 	int closing;     /* answers due before the bus hears: VSP, event */
 

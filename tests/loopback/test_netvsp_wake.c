@@ -126,6 +126,82 @@ static void an_answer_that_waits_is_not_forgotten_for_frames(void **state)
 	assert_false(unread(guest));
 }
 
+static uint32_t wakes;
+
+static void count_wake(struct partition *partition, uint32_t vp, uint32_t flag)
+{
+	wakes++;
+}
+
+/* Sends a frame. Returns how often the guest is woken for that; it sleeps on. */
+static uint32_t wakes_of_frame(struct world *world, const struct netvsp_guest_way *way)
+{
+	uint8_t data[60] = { 2, 0, 0, 0, 0, 2 }, message[200];
+	struct netvsp_guest_out out = { .data = data, .bytes = sizeof(data) };
+	uint32_t before = wakes, bytes = netvsp_guest_message(&out, message);
+	struct netvsp_guest_way all = *way;
+
+	all.section_bytes = way->section == NVSP_SECTION_NONE ? 0 : bytes;
+	assert_int_equal(netvsp_guest_send(&world->guest, 0, 1, message, bytes, &all), 0);
+	world_runs(world);
+	assert_true(unread(&world->guest));
+	return wakes - before;
+}
+
+/* To the guest it is of no use to know at once that what it copied is sent. */
+static void what_was_sent_wakes_the_guest_with_something_else_or_later(void **state)
+{
+	const struct world_config config = { .simulated = true };
+	struct world *world = world_again(state, &config);
+	struct netvsp_guest *guest = &world->guest;
+	struct partition_ops ops = *world->partition->ops;
+	const struct netvsp_guest_way copied = { .section = 1 }, shared = { .section = NVSP_SECTION_NONE, .ranges = 2 };
+	uint32_t query[] = { RNDIS_QUERY, 28, 0, OID_GEN_XMIT_OK, 0, 0, 0 };
+
+	world_ready(world, FILTER_ALL);
+	world_runs(world);
+	interrupts.ops = world->partition->ops;
+	ops.set_event_flag = count_wake;
+	world->partition->ops = &ops;
+	wakes = 0;
+
+	/* Later. */
+	assert_int_equal(wakes_of_frame(world, &copied), 0);
+	world->now_ns += 1999999;
+	world_runs(world);
+	assert_int_equal(wakes, 0);
+	world->now_ns++;
+	world_runs(world);
+	assert_int_equal(wakes, 1);
+	read_some(guest, UINT32_MAX, true);
+	/* With a frame, or with an answer. */
+	assert_int_equal(wakes_of_frame(world, &copied), 0);
+	world_queue_numbered(world, 0, 60);
+	world_runs(world);
+	assert_int_equal(wakes, 2);
+	read_some(guest, UINT32_MAX, true);
+	world_runs(world);
+	assert_int_equal(wakes_of_frame(world, &copied), 0);
+	assert_int_equal(netvsp_guest_send_control(guest, 1, query, sizeof(query)), 0);
+	world_runs(world);
+	assert_int_equal(wakes, 3);
+	read_some(guest, UINT32_MAX, true);
+	world_runs(world);
+	/* When there are too many. */
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(wakes_of_frame(world, &copied), 0);
+	assert_int_equal(wakes_of_frame(world, &copied), 1);
+	read_some(guest, UINT32_MAX, true);
+	/* At once, where the guest has not copied it. */
+	assert_int_equal(wakes_of_frame(world, &shared), 1);
+	read_some(guest, UINT32_MAX, true);
+	world->now_ns += 1000000000;
+	world_runs(world);
+	assert_int_equal(wakes, 5);
+	assert_int_equal(wakes_of_frame(world, &copied), 0);
+	world->partition->ops = interrupts.ops;
+}
+
 /* A ring that stays full is no work: the loop may sleep. */
 static void a_full_ring_does_not_keep_the_loop_busy(void **state)
 {
@@ -182,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_host_that_waits_has_asked_for_a_signal),
 		TEST(an_answer_that_waits_is_not_forgotten_for_frames),
+		TEST(what_was_sent_wakes_the_guest_with_something_else_or_later),
 		TEST(a_full_ring_does_not_keep_the_loop_busy),
 		TEST(a_port_that_fails_does_not_keep_the_loop_busy),
 	};
