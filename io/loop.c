@@ -34,6 +34,7 @@ struct io_loop {
 	char name[16];
 
 	_Atomic(struct io_call *) calls; /* newest first */
+	_Atomic uint32_t callers;        /* threads inside io_loop_call() */
 	_Atomic int sleep_state;
 	atomic_bool stop;
 	struct io_event wake;
@@ -123,6 +124,7 @@ void io_loop_call(struct io_loop *loop, struct io_call *call)
 {
 	struct io_call *head = atomic_load_explicit(&loop->calls, memory_order_relaxed);
 
+	atomic_fetch_add_explicit(&loop->callers, 1, memory_order_relaxed);
 	do {
 		call->next = head;
 	} while (!atomic_compare_exchange_weak_explicit(&loop->calls, &head, call,
@@ -131,6 +133,8 @@ void io_loop_call(struct io_loop *loop, struct io_call *call)
 	/* Pairs with prepare_sleep(): either we see ASLEEP, or it sees the call. */
 	if (atomic_load(&loop->sleep_state) == ASLEEP)
 		eventfd_write(loop->wake.fd, 1);
+	/* Pairs with io_loop_destroy(). */
+	atomic_fetch_sub_explicit(&loop->callers, 1, memory_order_release);
 }
 
 static bool run_calls(struct io_loop *loop)
@@ -659,6 +663,9 @@ void io_loop_destroy(struct io_loop *loop)
 	if (!loop)
 		return;
 	io_loop_join(loop);
+	/* The call may have been made, and all may be over, before its caller has looked whether to wake us. */
+	while (atomic_load_explicit(&loop->callers, memory_order_acquire))
+		sched_yield();
 	io_uring_queue_exit(&loop->uring);
 	close(loop->wake.fd);
 	free(loop);

@@ -100,7 +100,10 @@ struct io_loop_stats {
  */
 int io_loop_create(const struct io_loop_config *config, struct io_loop **out_loop) LIS_MUST_USE;
 
-/** io_loop_destroy() - Free a loop that is not running (joined). NULL is fine. */
+/**
+ * io_loop_destroy() - Free a loop that is not running (joined). NULL is fine. Whoever has seen the effect of a call
+ * may do so: it waits for the caller to be out of io_loop_call().
+ */
 void io_loop_destroy(struct io_loop *loop);
 
 /** io_loop_run() - Run on the calling thread until io_loop_stop(). */

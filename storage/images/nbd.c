@@ -53,7 +53,9 @@ static struct nbd_link *link_for(struct nbd *nbd, struct io_loop *loop)
 		link->next = nbd->links->next;
 		nbd->links->next = link;
 	}
-	link->loop = nbd->loop ? nbd->loop : loop;
+	loop = nbd->loop ? nbd->loop : loop;
+	if (link->loop != loop) /* else somebody may be reading it: a link in use keeps its loop */
+		link->loop = loop;
 	link->users++;
 out_unlock:
 	pthread_mutex_unlock(&nbd->lock);

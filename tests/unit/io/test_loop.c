@@ -310,6 +310,34 @@ static void a_joined_loop_can_be_turned_and_started_again(void **state)
 	io_loop_destroy(loop);
 }
 
+struct last_call {
+	struct flag_call call;
+	struct io_loop *loop;
+};
+
+static void *call_from_elsewhere(void *arg)
+{
+	struct last_call *last = arg;
+
+	io_loop_call(last->loop, &last->call.call);
+	return NULL;
+}
+
+/* What its caller touches behind that the sanitizers see. */
+static void a_loop_may_go_as_soon_as_its_last_call_was_made(void **state)
+{
+	for (int i = 0; i < 100; i++) {
+		struct last_call last = { .call.call.fn = flag_fn, .loop = new_loop(NULL) };
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, call_from_elsewhere, &last), 0);
+		while (!last.call.calls)
+			io_loop_turn(last.loop, true);
+		io_loop_destroy(last.loop);
+		pthread_join(thread, NULL);
+	}
+}
+
 /* ---- pollers ---- */
 
 struct test_poller {
@@ -409,6 +437,7 @@ int main(void)
 		cmocka_unit_test(a_real_timer_ends_a_sleep),
 		cmocka_unit_test(calls_run_in_order_on_the_loop_and_none_is_lost),
 		cmocka_unit_test(a_joined_loop_can_be_turned_and_started_again),
+		cmocka_unit_test(a_loop_may_go_as_soon_as_its_last_call_was_made),
 		cmocka_unit_test(work_that_shows_up_at_the_last_look_is_done_without_a_sleep),
 		cmocka_unit_test(a_poller_may_remove_itself_while_it_is_polled),
 		cmocka_unit_test(errors_have_words_and_an_errno),
