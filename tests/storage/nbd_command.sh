@@ -132,4 +132,30 @@ status 0 "$lis" disk convert disk.vhdx "$uri" --force
 stop
 qemu-img check -q disk.qcow2 || fail "qemu-img check: a qcow2 image that was written"
 qemu-img compare -q -f qcow2 -F raw disk.qcow2 disk.raw || fail "qcow2: not the same disk"
+
+# TLS, with a key that both have, and with certificates.
+if ! nbdkit --dump-config | grep -q '^tls=yes' || ! command -v openssl >/dev/null; then
+	echo "nbdkit has no TLS, or there is no openssl: not tried"
+	exit 0
+fi
+echo lis:0123456789abcdef0123456789abcdef > keys
+over_tls() { # URI SERVER-WORDS...
+	tls=$1
+	shift
+	old_file
+	nbdkit_with --tls=require "$@" file old
+	status 1 "$lis" disk info "$uri"
+	says "$uri: cannot be reached: "
+	status 0 "$lis" disk convert disk.vhdx "$tls" --force
+	written_over "$tls"
+}
+over_tls "nbds+unix://lis@/?socket=$folder/socket&tls-psk-file=$folder/keys" --tls-psk="$folder/keys"
+mkdir server client
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 2 -keyout ca-key.pem -out server/ca-cert.pem 2> out.txt
+openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server/server-key.pem -out request.pem 2>> out.txt
+echo subjectAltName=DNS:localhost > names
+openssl x509 -req -in request.pem -CA server/ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile names \
+	-out server/server-cert.pem 2>> out.txt || fail "no certificate: $(cat out.txt)"
+cp server/ca-cert.pem client
+over_tls "nbds+unix:///?socket=$folder/socket&tls-certificates=$folder/client" --tls-certificates="$folder/server"
 echo "lis disk convert, and NBD servers"
