@@ -2,7 +2,7 @@
 /*
  * ACPI tables: root pointer, XSDT, FADT, FACS, MADT; the DSDT comes compiled from dsdt.asl.
  *
- * Fixed hardware (power button, S5), no legacy devices but a serial port and the clock, no HPET and
+ * Fixed hardware (power button, S4, S5), no legacy devices but a serial port and the clock, no HPET and
  * no PM timer: a Hyper-V guest has better clocks.
  *
  * Source: ACPI 6.4, chapter 5.2.

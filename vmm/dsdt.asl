@@ -17,7 +17,11 @@ DefinitionBlock ("", "DSDT", 2, "OPNLIS", "MACHINE", 1)
 		HIGE, 64
 	}
 
-	/* Power-off is all the sleep there is. */
+	/*
+	 * Both are a power-off: a guest that hibernates has its memory on its own disk. By \_S4 it sees
+	 * that it may. Source: [linux 6.1 drivers/acpi/sleep.c], hv_is_hibernation_supported().
+	 */
+	Name (\_S4, Package () { 4, 4, 0, 0 })
 	Name (\_S5, Package () { 5, 5, 0, 0 })
 
 	Scope (\_SB)

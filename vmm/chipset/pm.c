@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * ACPI's fixed hardware, as far as a machine needs it that never sleeps. Source: ACPI 6.4, 4.8.3.
+ * ACPI's fixed hardware, for a machine whose only sleep is power-off. Source: ACPI 6.4, 4.8.3.
  */
 #include "vmm/chipset/pm.h"
 
@@ -59,6 +59,13 @@ uint8_t pm_read(void *owner, uint16_t offset)
 	return (uint8_t)(offset & 1 ? value >> 8 : value);
 }
 
+static bool is_power_off(uint16_t control)
+{
+	uint32_t type = (control & CONTROL_SLEEP_TYPE) >> CONTROL_SLEEP_TYPE_SHIFT;
+
+	return type == PM_SLEEP_TYPE_S4 || type == PM_SLEEP_TYPE_S5;
+}
+
 void pm_write(void *owner, uint16_t offset, uint8_t byte)
 {
 	struct pm *pm = owner;
@@ -72,8 +79,7 @@ void pm_write(void *owner, uint16_t offset, uint8_t byte)
 	} else if (offset < 4) {
 		pm->enable = (pm->enable & kept) | value;
 	} else if (offset < 6) {
-		off = (value & CONTROL_SLEEP_ENABLE) &&
-		      (value & CONTROL_SLEEP_TYPE) >> CONTROL_SLEEP_TYPE_SHIFT == PM_SLEEP_TYPE_S5;
+		off = (value & CONTROL_SLEEP_ENABLE) && is_power_off(value);
 		pm->control = ((pm->control & kept) | value) & (uint16_t)~CONTROL_SLEEP_ENABLE;
 	}
 	update_interrupt(pm);

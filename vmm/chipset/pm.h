@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* ACPI's fixed hardware: power button, sleep control (S5 only), the system control interrupt. */
+/* ACPI's fixed hardware: power button, sleep control (S4 and S5), the system control interrupt. */
 #ifndef OPENLIS_VMM_CHIPSET_PM_H
 #define OPENLIS_VMM_CHIPSET_PM_H
 
@@ -13,12 +13,13 @@
 #define PM_CONTROL_PORT (PM_PORT + PM_EVENT_BYTES)
 #define PM_CONTROL_BYTES 2u
 #define PM_SCI_IRQ 9u
-#define PM_SLEEP_TYPE_S5 5u    /* as dsdt.asl has it */
+#define PM_SLEEP_TYPE_S4 4u    /* as dsdt.asl has them */
+#define PM_SLEEP_TYPE_S5 5u
 
 struct pm_ops {
 	/** @interrupt: set the level of the SCI. Called with the lock held. */
 	void (*interrupt)(void *owner, bool level);
-	/** @power_off: the guest entered S5. A VP's thread. */
+	/** @power_off: the guest entered S5, or S4, its memory saved by itself. A VP's thread. */
 	void (*power_off)(void *owner);
 	void *owner;
 };

@@ -110,7 +110,7 @@ static void the_power_button_interrupts_until_it_is_acknowledged(void **state)
 	pm_fini(&pm);
 }
 
-static void only_s5_with_sleep_enable_powers_off(void **state)
+static void only_s4_and_s5_with_sleep_enable_powers_off(void **state)
 {
 	struct pm pm;
 
@@ -126,6 +126,10 @@ static void only_s5_with_sleep_enable_powers_off(void **state)
 	assert_int_equal(pm_read(&pm, 5) & 0x20, 0); /* write-only */
 	pm_write(&pm, 4, 0xff);
 	assert_int_equal(offs, 1);
+	pm_write(&pm, 5, PM_SLEEP_TYPE_S4 << 2);
+	assert_int_equal(offs, 1);
+	pm_write(&pm, 5, PM_SLEEP_TYPE_S4 << 2 | 0x20);
+	assert_int_equal(offs, 2);
 	pm_fini(&pm);
 }
 
@@ -254,7 +258,7 @@ int main(void)
 		cmocka_unit_test(wide_accesses_reach_a_device_byte_by_byte),
 		cmocka_unit_test(single_byte_devices_ignore_wide_accesses),
 		cmocka_unit_test(the_power_button_interrupts_until_it_is_acknowledged),
-		cmocka_unit_test(only_s5_with_sleep_enable_powers_off),
+		cmocka_unit_test(only_s4_and_s5_with_sleep_enable_powers_off),
 		cmocka_unit_test(resets_need_their_magic),
 		cmocka_unit_test(the_clock_tells_the_hosts_time_in_bcd),
 		cmocka_unit_test(the_clock_can_be_binary_and_count_to_twelve),
