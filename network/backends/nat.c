@@ -30,9 +30,6 @@
 #include "network/offload.h"
 #include "vmbus/os.h"
 
-/* [policy] What may wait for the guest: 30 connections' full windows. A power of two. */
-#define QUEUE_BYTES (2u << 20)
-#define QUEUE_FRAMES 1024u
 /* [policy] Sockets looked at in one cycle. */
 #define EVENTS_AT_ONCE 64
 /* libslirp asks for no more than this where nothing waits for a time. */
@@ -44,7 +41,6 @@
 #define COMPLAINTS_MAX 3u
 #define BITS_PER_SECOND 10000000000u /* [policy] for show */
 
-#define ETHERTYPE_IPV4 0x0800u
 #define ETHERTYPE_ARP 0x0806u
 #define ETHERTYPE_IPV6 0x86ddu
 #define TCP_FLAGS_OFFSET 13u
@@ -53,17 +49,6 @@
 
 #define container_of(pointer, type, member) \
 	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
-
-/* Frames one behind the other, each behind its length and in one piece. Places count on and on. */
-struct queue {
-	uint8_t *memory; /* QUEUE_BYTES */
-	uint32_t put, take;
-	uint32_t frames;
-};
-
-#define QUEUE_ALIGN 4u
-/* In place of a length: the next frame is at the beginning of the memory. */
-#define QUEUE_SKIP UINT32_MAX
 
 /* A descriptor of libslirp's, by its number. */
 struct watch {
@@ -87,9 +72,10 @@ struct nat {
 	struct net_port_user *user;
 	Slirp *slirp;
 	uint32_t can;    /* NET_CAN_* of the user */
+	uint32_t mtu;    /* of packets to the guest */
 	bool user_waits; /* wants to hear of a frame */
 
-	struct queue queue;
+	struct nat_queue queue;
 	bool paused; /* the queue is too full for more from the host */
 
 	int epoll_fd;
@@ -113,52 +99,6 @@ struct nat {
 };
 
 static pthread_mutex_t slirp_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- frames that wait ---- */
-
-static bool queue_put(struct queue *queue, const void *frame, uint32_t bytes)
-{
-	uint32_t need = ((uint32_t)sizeof(bytes) + bytes + QUEUE_ALIGN - 1) & ~(QUEUE_ALIGN - 1);
-	uint32_t at = queue->put % QUEUE_BYTES,
-		 skip = QUEUE_BYTES - at < need ? QUEUE_BYTES - at : 0;
-	static const uint32_t skip_mark = QUEUE_SKIP;
-
-	if (queue->frames == QUEUE_FRAMES || QUEUE_BYTES - (queue->put - queue->take) < skip + need)
-		return false;
-	if (skip) {
-		memcpy(queue->memory + at, &skip_mark, sizeof(skip_mark));
-		at = 0;
-	}
-	memcpy(queue->memory + at, &bytes, sizeof(bytes));
-	memcpy(queue->memory + at + sizeof(bytes), frame, bytes);
-	queue->put += skip + need;
-	queue->frames++;
-	return true;
-}
-
-/* The memory stays as it is until the next put. Returns NULL if there is none. */
-static const uint8_t *queue_take(struct queue *queue, uint32_t *out_bytes)
-{
-	uint32_t at = queue->take % QUEUE_BYTES, bytes;
-
-	if (!queue->frames)
-		return NULL;
-	memcpy(&bytes, queue->memory + at, sizeof(bytes));
-	if (bytes == QUEUE_SKIP) {
-		queue->take += QUEUE_BYTES - at;
-		at = 0;
-		memcpy(&bytes, queue->memory, sizeof(bytes));
-	}
-	queue->take += ((uint32_t)sizeof(bytes) + bytes + QUEUE_ALIGN - 1) & ~(QUEUE_ALIGN - 1);
-	queue->frames--;
-	*out_bytes = bytes;
-	return queue->memory + at + sizeof(bytes);
-}
-
-static bool queue_is_above(const struct queue *queue, uint32_t part)
-{
-	return queue->frames > QUEUE_FRAMES / part || queue->put - queue->take > QUEUE_BYTES / part;
-}
 
 /* ---- descriptors ---- */
 
@@ -325,7 +265,7 @@ static void cycle(struct nat *nat, bool look)
 	for (int i = 0; i < count; i++)
 		nat->watches[events[i].data.fd].ready = events[i].events;
 	nat->cycled_ns = now_ns(nat);
-	nat->paused = queue_is_above(&nat->queue, 2);
+	nat->paused = nat_queue_is_above(&nat->queue, 2);
 	nat->round++;
 	pthread_mutex_lock(&slirp_lock);
 	slirp_pollfds_poll(nat->slirp, 0, on_get_revents, nat);
@@ -372,8 +312,14 @@ static void on_soon(struct io_call *call)
 static ssize_t on_packet(const void *frame, size_t bytes, void *opaque)
 {
 	struct nat *nat = opaque;
+	struct iovec whole = { (void *)(uintptr_t)frame, bytes };
+	bool put = false;
 
-	if (bytes > NET_FRAME_BYTES_MAX || !queue_put(&nat->queue, frame, (uint32_t)bytes))
+	if (bytes <= NET_ETHERNET_BYTES + nat->mtu)
+		put = nat_queue_put(&nat->queue, &whole, 1, (uint32_t)bytes);
+	else if (bytes <= NET_FRAME_BYTES_MAX)
+		put = nat_put_large(&nat->queue, frame, (uint32_t)bytes, nat->mtu, nat->can);
+	if (!put)
 		net_count_drop(&nat->port.counters.receive_dropped);
 	return (ssize_t)bytes;
 }
@@ -531,7 +477,7 @@ static int nat_send(struct net_port *port, const struct net_frame *frame)
 		return -LIS_INVALID;
 	ethertype = (uint32_t)copy[12] << 8 | copy[13];
 	/* Others go by, as there is nobody here who speaks them. */
-	if (ethertype != ETHERTYPE_IPV4 && ethertype != ETHERTYPE_IPV6 &&
+	if (ethertype != NAT_ETHERTYPE_IPV4 && ethertype != ETHERTYPE_IPV6 &&
 	    ethertype != ETHERTYPE_ARP)
 		return 0;
 	if ((offload.flags & NET_CHECKSUM_PARTIAL) &&
@@ -541,6 +487,7 @@ static int nat_send(struct net_port *port, const struct net_frame *frame)
 		net_count_drop(&port->counters.send_dropped);
 		return -LIS_FULL;
 	}
+	nat_raise_mss(copy, frame->bytes, nat->mtu);
 	if (!nat->soon_queued && now_ns(nat) - nat->cycled_ns > STALE_NS)
 		cycle(nat, false);
 	pthread_mutex_lock(&slirp_lock);
@@ -550,28 +497,47 @@ static int nat_send(struct net_port *port, const struct net_frame *frame)
 	return 0;
 }
 
+/* The next frame that is not too long, or that the user does not understand any more. */
+static const uint8_t *next_frame(struct nat *nat, uint32_t room, uint32_t *out_bytes, uint8_t *out_head,
+				 struct net_offload *out_offload)
+{
+	const uint8_t *frame;
+
+	while ((frame = nat_queue_take(&nat->queue, out_bytes))) {
+		/* libslirp makes the packets itself, from data in this process' memory. */
+		*out_offload = (struct net_offload){
+			.flags = nat->can & NET_CAN_CHECKSUM ? NET_CHECKSUM_VALID : 0,
+		};
+		if (*out_bytes <= room &&
+		    (*out_bytes <= NET_ETHERNET_BYTES + nat->mtu ||
+		     !nat_large_segment(frame, *out_bytes, nat->mtu, out_head, out_offload) ||
+		     (nat->can & nat_can_of(out_offload))))
+			return frame;
+		net_count_drop(&nat->port.counters.receive_dropped);
+	}
+	return NULL;
+}
+
 static int nat_receive(struct net_port *port, const struct iovec *iov, uint32_t iov_count,
 		       uint32_t bytes, uint32_t *out_bytes, struct net_offload *out_offload)
 {
 	struct nat *nat = (struct nat *)port;
+	uint8_t head[NET_HEADERS_BYTES_MAX];
+	struct net_offload offload;
 	uint32_t frame_bytes;
-	const uint8_t *frame;
+	const uint8_t *frame = next_frame(nat, bytes, &frame_bytes, head, &offload);
 
-	for (frame = queue_take(&nat->queue, &frame_bytes); frame && frame_bytes > bytes;
-	     frame = queue_take(&nat->queue, &frame_bytes))
-		net_count_drop(&port->counters.receive_dropped);
-	if (nat->paused && !queue_is_above(&nat->queue, 4))
+	if (nat->paused && !nat_queue_is_above(&nat->queue, 4))
 		soon(nat);
 	if (!frame) {
 		nat->user_waits = true;
 		return -LIS_EMPTY;
 	}
-	net_iov_write(iov, iov_count, 0, frame, frame_bytes);
+	net_iov_write(iov, iov_count, 0, head, offload.header_bytes);
+	net_iov_write(iov, iov_count, offload.header_bytes, frame + offload.header_bytes,
+		      frame_bytes - offload.header_bytes);
 	*out_bytes = frame_bytes;
-	/* libslirp makes the packets itself, from data in this process' memory. */
-	*out_offload = (struct net_offload){
-		.flags = nat->can & NET_CAN_CHECKSUM ? NET_CHECKSUM_VALID : 0,
-	};
+	*out_offload = offload;
 	return 0;
 }
 
@@ -600,7 +566,7 @@ static void nat_destroy(struct net_port *port)
 	}
 	if (nat->epoll_fd >= 0)
 		close(nat->epoll_fd);
-	free(nat->queue.memory);
+	nat_queue_fini(&nat->queue);
 	free(nat->watches);
 	free(nat->armed);
 	free(nat);
@@ -636,15 +602,12 @@ static struct nat *nat_alloc(void)
 	if (!nat)
 		return NULL;
 	nat->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	nat->queue.memory = malloc(QUEUE_BYTES);
-	if (nat->epoll_fd < 0 || !nat->queue.memory) {
+	if (nat_queue_init(&nat->queue) || nat->epoll_fd < 0) {
 		nat_destroy(&nat->port);
 		return NULL;
 	}
 	nat->port.ops = &nat_ops;
-	/* In IPv6 libslirp takes no packet that is longer than the MTU. */
-	nat->port.can_send = NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4;
-	nat->port.can_receive = NET_CAN_CHECKSUM;
+	nat->port.can_send = nat->port.can_receive = NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6;
 	nat->port.mtu_max = 65521;
 	nat->port.bits_per_second = BITS_PER_SECOND;
 	atomic_init(&nat->port.link_up, true);
@@ -672,6 +635,7 @@ int nat_create(const struct nat_config *config, struct net_port **out_port, char
 	err = nat_setup(config, &setup, nat->line, error);
 	if (err)
 		goto destroy;
+	nat->mtu = config->mtu ? config->mtu : NAT_MTU_DEFAULT;
 	pthread_mutex_lock(&slirp_lock);
 	nat->slirp = slirp_new(&setup, &slirp_callbacks, nat);
 	if (nat->slirp)

@@ -8,8 +8,8 @@
  * at .3, and gets its own address from .15 on by DHCP; in IPv6 ::2 and ::3, and any address of its
  * own by router advertisement.
  *
- * libslirp ends TCP itself, so a large segment goes into it in one piece. Towards the guest there
- * are packets of the MTU only.
+ * libslirp ends TCP itself, so large segments go into it in one piece, and come out of it. Those who do not take
+ * them, NET_CAN_TCP_*, get packets of the MTU.
  *
  * The process has to ignore SIGPIPE: libslirp writes to sockets whose other end may be closed.
  *

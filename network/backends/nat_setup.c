@@ -28,7 +28,6 @@
 
 #define FORWARD_HOST_DEFAULT "127.0.0.1"
 
-#define MTU_DEFAULT 1500u
 #define MTU_MIN 1280u /* the least that IPv6 works with */
 #define MTU_MAX 65521u
 #define HOSTNAME_BYTES_MAX 32u
@@ -126,7 +125,7 @@ static void describe(const struct nat_config *config, const SlirpConfig *setup, 
 
 int nat_setup(const struct nat_config *config, SlirpConfig *out_setup, char *out_line, char *error)
 {
-	uint32_t mtu = config->mtu ? config->mtu : MTU_DEFAULT;
+	uint32_t mtu = config->mtu ? config->mtu : NAT_MTU_DEFAULT;
 	SlirpConfig setup = {
 		.version = SLIRP_CONFIG_VERSION_MAX,
 		.restricted = config->restricted,
@@ -134,8 +133,9 @@ int nat_setup(const struct nat_config *config, SlirpConfig *out_setup, char *out
 		.vdomainname = config->domain,
 		/* Neither they nor the array are written to. */
 		.vdnssearch = (const char **)(uintptr_t)config->search,
-		.if_mtu = mtu,
-		.if_mru = mtu,
+		/* What is longer than the guest's MTU is dealt with in nat_large.c. */
+		.if_mtu = MTU_MAX,
+		.if_mru = MTU_MAX,
 		.disable_host_loopback = config->no_loopback,
 	};
 	int err = 0;

@@ -181,7 +181,8 @@ const uint8_t *wait_ip(bool ipv6, uint8_t protocol)
 		    got()[ipv6 ? 20 : 23] != protocol)
 			continue;
 		if (protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP)
-			assert_null(slow_frame_wrong(got(), nat_world.user.bytes, false));
+			assert_null(slow_frame_wrong(got(), nat_world.user.bytes,
+						     nat_world.user.offload.flags & NET_CHECKSUM_PARTIAL));
 		return got() + transport_at(ipv6);
 	}
 }

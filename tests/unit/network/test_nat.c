@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "network/backends/nat_private.h"
 #include "tests/unit/network/nat_guest.h"
 #include "tests/unit/network/slow_frame.h"
 
@@ -121,22 +122,6 @@ static void a_router_advertises_the_ipv6_network(void **state)
 	nat_end();
 }
 
-static void too_large_for_ipv6_is_answered_with_the_mtu(void **state)
-{
-	uint8_t *udp = guest_frame + transport_at(true);
-	const uint8_t *answer;
-
-	nat_begin(NULL);
-	memset(udp, 0, 1500);
-	put16(udp + 2, 9);
-	put16(udp + 4, 1500);
-	send_frame(put_ip(&guest6, &router6, PROTOCOL_UDP, 1500, false), NULL);
-	answer = wait_ip(true, PROTOCOL_ICMPV6);
-	assert_int_equal(answer[0], 2);
-	assert_int_equal(get32(answer + 4), 1500);
-	nat_end();
-}
-
 /* ---- TCP ---- */
 
 static void tcp_reaches_the_hosts_loopback_and_ends_well(bool ipv6)
@@ -209,30 +194,177 @@ static void a_connection_takes_the_place_of_one_that_just_ended(void **state)
 	end_simulated();
 }
 
-static void much_data_goes_both_ways_unchanged(void **state)
+/* Much data both ways, unchanged. Returns the longest segment that came. */
+static uint32_t exchange(bool ipv6, uint32_t can)
 {
-	uint32_t sent = 0, taken = 0;
+	uint32_t sent = 0, taken = 0, longest = 0;
 	struct tcp tcp;
 	uint16_t port;
-	int listener = host_socket(SOCK_STREAM, false, &port), fd;
+	int listener = host_socket(SOCK_STREAM, ipv6, &port), fd;
 
+	if (listener < 0)
+		return 0; /* a machine without IPv6 */
 	nat_begin(NULL);
-	tcp = tcp_connect(&guest4, &router4, port);
+	net_port_set_receive(nat_world.port, can);
+	tcp = tcp_connect(ipv6 ? &guest6 : &guest4, ipv6 ? &router6 : &router4, port);
 	fd = accept_host(listener);
-	tcp_push(&tcp, fd, BULK_BYTES, 1460, 0);
+	tcp_push(&tcp, fd, BULK_BYTES, 1440, 0);
 	while (taken < BULK_BYTES) {
 		ssize_t now = send(fd, bulk() + sent, BULK_BYTES - sent, 0);
+		const struct net_offload *offload = &nat_world.user.offload;
 
 		sent += now > 0 ? (uint32_t)now : 0;
 		tcp_wait(&tcp);
-		assert_true(tcp.bytes <= 1460);
 		assert_memory_equal(tcp.data, bulk() + taken, tcp.bytes);
+		if (tcp.bytes > 1460) {
+			assert_int_equal(offload->gso, ipv6 ? NET_GSO_TCP_IPV6 : NET_GSO_TCP_IPV4);
+			assert_int_equal(offload->segment_bytes, ipv6 ? 1440 : 1460);
+			assert_int_equal(offload->header_bytes, transport_at(ipv6) + 20);
+		} else {
+			assert_int_equal(offload->gso, NET_GSO_NONE);
+		}
+		if (tcp.bytes > longest)
+			longest = tcp.bytes;
 		taken += tcp.bytes;
 		tcp_take(&tcp);
 	}
 	assert_int_equal(dropped_received(), 0);
 	close(fd);
 	close(listener);
+	nat_end();
+	return longest;
+}
+
+static void much_data_goes_both_ways_unchanged(void **state)
+{
+	uint32_t ipv6;
+
+	assert_int_equal(exchange(false, 0), 1460);
+	assert_int_equal(exchange(false, NET_CAN_CHECKSUM | NET_CAN_TCP_IPV6), 1460);
+	ipv6 = exchange(true, NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4);
+	assert_true(ipv6 == 1440 || !ipv6);
+}
+
+static void what_takes_large_segments_gets_them(void **state)
+{
+	uint32_t ipv6;
+
+	assert_in_range(exchange(false, NET_CAN_ALL), 16384, 65535);
+	ipv6 = exchange(true, NET_CAN_ALL);
+	assert_true(ipv6 > 16384 || !ipv6);
+}
+
+/* What libslirp is told where the guest says @mss, behind @before bytes of other options. */
+static uint32_t raised(bool ipv6, uint32_t flags, uint32_t mss, uint32_t before, bool partial)
+{
+	uint8_t *tcp = guest_frame + transport_at(ipv6);
+	uint32_t bytes;
+
+	memset(tcp, 1, 20 + 12);
+	put16(tcp, 1000 + mss);
+	tcp[12] = (20 + 12) / 4 << 4;
+	tcp[13] = (uint8_t)flags;
+	put16(tcp + 20 + before, 0x0204);
+	put16(tcp + 20 + before + 2, mss);
+	bytes = put_ip(ipv6 ? &guest6 : &guest4, ipv6 ? &router6 : &router4, PROTOCOL_TCP, 20 + 12, partial);
+	nat_raise_mss(guest_frame, bytes, 1500);
+	/* A wrong checksum stays wrong. */
+	assert_int_equal(slow_frame_wrong(guest_frame, bytes, false) != NULL, partial);
+	return get16(tcp + 20 + before + 2);
+}
+
+static void a_guest_of_our_mtu_is_said_to_take_any_segment(void **state)
+{
+	for (uint32_t before = 0; before <= 8; before++) {
+		for (uint32_t mss = 1400; mss < 65536; mss += mss < 1500 ? 1 : 613) {
+			assert_int_equal(raised(false, TCP_SYN, mss, before, false), mss < 1460 ? mss : 65535);
+			assert_int_equal(raised(true, TCP_SYN | TCP_ACK, mss, before, false),
+					 mss < 1440 ? mss : 65535);
+		}
+	}
+	assert_int_equal(raised(false, TCP_SYN, 1460, 0, true), 65535);
+	assert_int_equal(raised(false, TCP_ACK, 1460, 0, false), 1460);
+}
+
+static void broken_options_are_left_alone(void **state)
+{
+	static const uint8_t options[][12] = {
+		{ 2 }, { 2, 4, 5 }, { 2, 3, 5, 180 }, { 2, 5, 5, 180 }, { 0, 2, 4, 5, 180 }, { 3, 0, 2, 4, 5, 180 },
+		{ 3, 200, 2, 4, 5, 180 }, { 3, 1, 2, 4, 5, 180 }, { 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 5 },
+		{ 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2 }, { 3, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4 },
+	};
+	uint8_t *tcp = guest_frame + transport_at(false), before[200];
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		uint32_t bytes;
+
+		memset(tcp, 0, 20);
+		tcp[12] = (20 + 12) / 4 << 4;
+		tcp[13] = TCP_SYN;
+		memcpy(tcp + 20, options[i], 12);
+		bytes = put_ip(&guest4, &router4, PROTOCOL_TCP, 20 + 12, false);
+		memcpy(before, guest_frame, bytes);
+		nat_raise_mss(guest_frame, bytes, 1500);
+		assert_memory_equal(guest_frame, before, bytes);
+	}
+}
+
+/* One that was put when the user took it: it is dropped, and comes again. */
+static void a_user_that_changes_its_mind_gets_nothing_it_does_not_take(void **state)
+{
+	uint16_t port;
+	struct tcp tcp;
+	int listener = host_socket(SOCK_STREAM, false, &port), fd;
+
+	begin_simulated();
+	tcp = tcp_connect(&guest4, &router4, port);
+	fd = accept_host(listener);
+	user_drain(&nat_world.user);
+	assert_int_equal(send(fd, bulk(), 20000, 0), 20000);
+	settle(nat_world.loop);
+	net_port_set_receive(nat_world.port, NET_CAN_CHECKSUM);
+	assert_int_equal(user_take(&nat_world.user, NET_FRAME_BYTES_MAX), -LIS_EMPTY);
+	assert_int_equal(dropped_received(), 1);
+	pass_time(nat_world.loop, &nat_now_ns, 3000, 500);
+	tcp_wait(&tcp);
+	assert_int_equal(tcp.bytes, 1460);
+	assert_memory_equal(tcp.data, bulk(), 1460);
+	close(fd);
+	close(listener);
+	end_simulated();
+}
+
+static void what_is_longer_than_the_mtu_comes_in_fragments(void **state)
+{
+	enum { BYTES = 4001 };
+	uint8_t whole[BYTES];
+	uint32_t at = 0;
+	bool more = true;
+
+	nat_begin(NULL);
+	user_drain(&nat_world.user);
+	send_ping(BYTES, 5);
+	while (more) {
+		const uint8_t *ip;
+		uint32_t bytes;
+
+		user_wait(&nat_world.user);
+		ip = got() + NET_ETHERNET_BYTES;
+		bytes = nat_world.user.bytes - transport_at(false);
+		assert_true(nat_world.user.bytes <= NET_ETHERNET_BYTES + 1500);
+		assert_int_equal(ip[9], PROTOCOL_ICMP);
+		assert_int_equal(slow_sum(ip, 20), 0);
+		assert_int_equal(get16(ip + 2), 20 + bytes);
+		assert_int_equal((get16(ip + 6) & 0x1fff) * 8, at);
+		more = get16(ip + 6) & 0x2000;
+		assert_true(at + bytes <= BYTES);
+		memcpy(whole + at, ip + 20, bytes);
+		at += bytes;
+	}
+	assert_int_equal(at, BYTES);
+	assert_int_equal(slow_sum(whole, BYTES), 0);
+	assert_memory_equal(whole + 8, bulk() + 5, BYTES - 8);
+	assert_int_equal(dropped_received(), 0);
 	nat_end();
 }
 
@@ -245,7 +377,8 @@ static void a_large_segment_is_taken_in_one_piece(void **state)
 	int listener = host_socket(SOCK_STREAM, false, &port), fd;
 
 	nat_begin(NULL);
-	assert_int_equal(nat_world.port->can_send, NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4);
+	assert_int_equal(nat_world.port->can_send,
+			 NET_CAN_CHECKSUM | NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6);
 	tcp = tcp_connect(&guest4, &router4, port);
 	fd = accept_host(listener);
 	memset(ones, 0xff, sizeof(ones)); /* the largest sum */
@@ -501,11 +634,15 @@ int main(void)
 		cmocka_unit_test(another_network_is_what_dhcp_tells),
 		cmocka_unit_test(the_router_answers_a_ping),
 		cmocka_unit_test(a_router_advertises_the_ipv6_network),
-		cmocka_unit_test(too_large_for_ipv6_is_answered_with_the_mtu),
 		cmocka_unit_test(ipv4_tcp_reaches_the_hosts_loopback_and_ends_well),
 		cmocka_unit_test(ipv6_tcp_reaches_the_hosts_loopback_and_ends_well),
 		cmocka_unit_test(a_connection_takes_the_place_of_one_that_just_ended),
 		cmocka_unit_test(much_data_goes_both_ways_unchanged),
+		cmocka_unit_test(what_takes_large_segments_gets_them),
+		cmocka_unit_test(a_guest_of_our_mtu_is_said_to_take_any_segment),
+		cmocka_unit_test(broken_options_are_left_alone),
+		cmocka_unit_test(a_user_that_changes_its_mind_gets_nothing_it_does_not_take),
+		cmocka_unit_test(what_is_longer_than_the_mtu_comes_in_fragments),
 		cmocka_unit_test(a_large_segment_is_taken_in_one_piece),
 		cmocka_unit_test(a_partial_checksum_is_completed),
 		cmocka_unit_test(what_the_guest_receives_is_said_to_be_right_if_it_listens),
