@@ -170,7 +170,7 @@ static int parse_kind(const char *text, struct vm_nic *nic, char *error)
 		if (strncmp(text, prefixes[kind], strlen(prefixes[kind])))
 			continue;
 		if (!*target || strchr(target, '/') || strlen(target) > bytes_max[kind])
-			return options_fail(error, "nic '%s': a name of up to %zu characters follows '%s'",
+			return options_fail(error, "nic: '%s': a name of up to %zu characters follows '%s'",
 					    text, bytes_max[kind], prefixes[kind]);
 		nic->kind = (enum vm_nic_kind)kind;
 		nic->target = strdup(target);
@@ -179,7 +179,7 @@ static int parse_kind(const char *text, struct vm_nic *nic, char *error)
 		options_fail(error, "out of memory");
 		return -LIS_NOMEM;
 	}
-	return options_fail(error, "nic '%s': it begins with user, tap:NAME or switch:NAME", text);
+	return options_fail(error, "nic: '%s': it begins with user, tap:NAME or switch:NAME", text);
 }
 
 int options_parse_nic(const char *text, struct vm_nic *out_nic, char *error)

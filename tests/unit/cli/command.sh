@@ -67,7 +67,7 @@ expect 2 '^lis: drive: checkpoint: a drive, with --child' drive a checkpoint dri
 expect 2 '^lis: nic: a name, and add, remove or set' nic a
 expect 2 "^lis: nic: 'take': there are add, remove and set" nic a take nic0
 expect 2 '^lis: nic: add: what --nic' nic a add
-expect 2 "^lis: nic: nic 'eth0': it begins with user" nic a add eth0
+expect 2 "^lis: nic: 'eth0': it begins with user" nic a add eth0
 expect 2 '^lis: nic: remove: which card' nic a remove
 expect 2 '^lis: nic: remove: which card' nic a remove nic0 nic1
 expect 2 '^lis: nic: set: a card, and what' nic a set nic0
