@@ -92,7 +92,7 @@ static int take_old(struct disk_target *target)
 		complain("%s: cannot be opened for writing: %s", target->path, strerror(errno));
 		return -1;
 	}
-	if (lock_take(target->lock_fd, target->path, true, holder)) {
+	if (lock_take(target->lock_fd, -1, target->path, true, holder)) {
 		complain("%s: is in use%s%s", target->path, holder[0] ? " by " : "", holder);
 		return -1;
 	}

@@ -16,9 +16,7 @@
 #include "cli/disk.h"
 #include "cli/exit.h"
 #include "io/error.h"
-
-#define SLOTS 8
-#define PIECE_BYTES (UINT64_C(1) << 20)
+#include "storage/merge.h"
 
 /* ---- diff ---- */
 
@@ -67,128 +65,15 @@ int disk_diff(const struct disk_options *options)
 
 /* ---- merge: the data ---- */
 
-struct slot {
-	struct block_request request; /* first */
-	struct merge *merge;
-	struct iovec iov;
-	bool busy;
-};
-
-struct merge {
-	struct block_device *child, *base;
-	struct io_loop *loop;
-	struct slot slots[SLOTS];
-	uint64_t at;
-	uint32_t busy;
-	int error;
-	const char *error_path;
-};
-
-static void slot_end(struct slot *slot, int result, const struct block_device *device)
-{
-	struct merge *merge = slot->merge;
-
-	if (result && !merge->error) {
-		merge->error = result;
-		merge->error_path = device->path;
-	}
-	slot->busy = false;
-	merge->busy--;
-}
-
-static void written(struct block_request *request, int result)
-{
-	struct slot *slot = (struct slot *)request;
-
-	slot_end(slot, result, slot->merge->base);
-}
-
-static void start(struct slot *slot, enum block_op op, uint64_t at, uint64_t bytes, block_done *done)
-{
-	struct merge *merge = slot->merge;
-
-	slot->iov.iov_len = bytes;
-	slot->request = (struct block_request){
-		.op = op, .offset_bytes = at, .length_bytes = bytes, .iov = &slot->iov, .iov_count = 1, .done = done,
-	};
-	block_submit(op == BLOCK_READ ? merge->child : merge->base, merge->loop, &slot->request);
-}
-
-static void was_read(struct block_request *request, int result)
-{
-	struct slot *slot = (struct slot *)request;
-
-	if (result)
-		slot_end(slot, result, slot->merge->child);
-	else
-		start(slot, BLOCK_WRITE, request->offset_bytes, request->length_bytes, written);
-}
-
-/* Starts the next piece of what the child has of its own. Returns false at the end, or on an error. */
-static bool start_piece(struct merge *merge, struct slot *slot)
-{
-	struct block_extent extent = { .inherited = true };
-
-	while (extent.inherited && merge->at < merge->child->geometry.size_bytes) {
-		int result = block_map_own(merge->child, merge->at, &extent);
-
-		if (result) {
-			merge->error = result;
-			merge->error_path = merge->child->path;
-			return false;
-		}
-		merge->at += extent.inherited ? extent.length_bytes : 0;
-	}
-	if (extent.inherited)
-		return false;
-	if (extent.data && extent.length_bytes > PIECE_BYTES - merge->at % PIECE_BYTES)
-		extent.length_bytes = PIECE_BYTES - merge->at % PIECE_BYTES;
-	slot->busy = true;
-	merge->busy++;
-	merge->at += extent.length_bytes;
-	if (extent.data)
-		start(slot, BLOCK_READ, merge->at - extent.length_bytes, extent.length_bytes, was_read);
-	else
-		start(slot, BLOCK_WRITE_ZEROES, merge->at - extent.length_bytes, extent.length_bytes, written);
-	return true;
-}
-
-static void run(struct merge *merge)
-{
-	bool more = true;
-
-	while (more || merge->busy) {
-		for (int i = 0; i < SLOTS && more && !merge->error; i++)
-			if (!merge->slots[i].busy)
-				more = start_piece(merge, &merge->slots[i]);
-		more = more && !merge->error;
-		if (merge->busy)
-			io_loop_turn(merge->loop, true);
-	}
-}
-
 /* What @child has of its own, into @base, which is below it and open for writing. */
 static int merge_data(struct block_device *child, struct block_device *base)
 {
-	struct merge merge = { .child = child, .base = base };
-	int result = io_loop_create(NULL, &merge.loop);
+	struct merge_copy copy = { .child = child, .base = base };
+	int result = merge_copy(&copy);
 
-	if (result)
-		return complain("no I/O ring: %s", lis_error_text(result));
-	for (int i = 0; i < SLOTS; i++) {
-		merge.slots[i].merge = &merge;
-		if (posix_memalign(&merge.slots[i].iov.iov_base, 4096, PIECE_BYTES)) {
-			merge.slots[i].iov.iov_base = NULL;
-			merge.error = -LIS_NOMEM;
-			merge.error_path = child->path;
-		}
-	}
-	run(&merge);
-	for (int i = 0; i < SLOTS; i++)
-		free(merge.slots[i].iov.iov_base);
-	io_loop_destroy(merge.loop);
-	return merge.error ? complain("%s: merging stopped: %s; it can be run again", merge.error_path,
-				      lis_error_text(merge.error)) : LIS_EXIT_OK;
+	return result ? complain("%s: merging stopped: %s; it can be run again",
+				 copy.failed_path ? copy.failed_path : child->path, lis_error_text(result)) :
+			LIS_EXIT_OK;
 }
 
 /* ---- merge: the chain ---- */

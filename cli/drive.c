@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /* `lis drive`: the drives of a running VM. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +11,12 @@
 #include "cli/json.h"
 #include "cli/manage.h"
 #include "cli/options.h"
+#include "cli/progress.h"
 
 /* [policy] Opening may replay a log, closing may have much to write: they take the time they take. */
 #define NO_TIMEOUT (-1)
+
+#define SHOW_US 200000 /* [policy] between two looks at how far it is */
 
 /* A path that means the same to the VM, whose working folder is another. NULL: out of memory. */
 static char *absolute(const char *path)
@@ -172,6 +177,77 @@ static int drive_checkpoint(const struct command *command, const char *name, int
 	return LIS_EXIT_OK;
 }
 
+/* ---- merging ---- */
+
+/* The call that waits for the end, on a thread of its own, while this one shows how far it is. */
+struct merge_call {
+	const char *name;
+	struct json_object *arguments, *result;
+	int status;
+	_Atomic bool done;
+};
+
+static void *wait_for_merge(void *context)
+{
+	struct merge_call *call = context;
+
+	call->status = manage_call(call->name, "drive-merge", call->arguments, NO_TIMEOUT, &call->result);
+	atomic_store(&call->done, true);
+	return NULL;
+}
+
+static void show_merge(struct control_client *client, const char *drive, struct progress *progress)
+{
+	char error[CONTROL_CLIENT_ERROR_BYTES];
+	struct json_object *status, *merge;
+
+	if (control_client_call(client, "status", NULL, MANAGE_TIMEOUT_MS, &status, error))
+		return;
+	for (size_t i = 0; i < json_count(status, "drives"); i++) {
+		struct json_object *item = json_item(status, "drives", i);
+
+		if (!strcmp(json_text(item, "name", ""), drive) && json_object_object_get_ex(item, "merge", &merge) && merge)
+			progress_show(progress, json_number(merge, "done_bytes"), json_number(merge, "all_bytes"));
+	}
+	json_object_put(status);
+}
+
+/* Who interrupts this takes both connections from the VM, which has the merge canceled by that. */
+static int drive_merge(const struct command *command, const char *name, int argc, char **argv)
+{
+	bool quiet = argc == 2 && strcmp(argv[1], "--quiet") == 0;
+	struct merge_call call = { .name = name };
+	struct control_client *client;
+	struct progress progress;
+	pthread_t thread;
+
+	if ((argc != 1 && !quiet) || argv[0][0] == '-')
+		return complain_usage(command, "merge: which drive, and --quiet or nothing else");
+	if (manage_open(name, &client))
+		return LIS_EXIT_ERROR;
+	call.arguments = json_object_new_object();
+	add_text(call.arguments, "drive", argv[0]);
+	progress_begin(&progress, quiet);
+	if (!progress.visible) {
+		wait_for_merge(&call);
+	} else if (pthread_create(&thread, NULL, wait_for_merge, &call)) {
+		wait_for_merge(&call);
+	} else {
+		while (!atomic_load(&call.done)) {
+			show_merge(client, argv[0], &progress);
+			usleep(SHOW_US);
+		}
+		pthread_join(thread, NULL);
+		progress_end(&progress);
+	}
+	control_client_close(client);
+	if (call.status)
+		return call.status;
+	printf("%s %s\n", argv[0], json_text(call.result, "path", "?"));
+	json_object_put(call.result);
+	return LIS_EXIT_OK;
+}
+
 int command_drive(const struct command *command, int argc, char **argv)
 {
 	static const struct {
@@ -184,15 +260,16 @@ int command_drive(const struct command *command, int argc, char **argv)
 		{ "eject", drive_eject },
 		{ "resize", drive_resize },
 		{ "checkpoint", drive_checkpoint },
+		{ "merge", drive_merge },
 	};
 
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return show_help(command);
 	if (argc < 3)
-		return complain_usage(command, "a name, and add, remove, insert, eject, resize or checkpoint");
+		return complain_usage(command, "a name, and add, remove, insert, eject, resize, checkpoint or merge");
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
 		if (strcmp(argv[2], actions[i].name) == 0)
 			return actions[i].run(command, argv[1], argc - 3, argv + 3);
 	}
-	return complain_usage(command, "'%s': there are add, remove, insert, eject, resize and checkpoint", argv[2]);
+	return complain_usage(command, "'%s': there are add, remove, insert, eject, resize, checkpoint and merge", argv[2]);
 }

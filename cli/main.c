@@ -93,6 +93,7 @@ static const struct command commands[] = {
 	  "       lis drive NAME eject DRIVE [--force]\n"
 	  "       lis drive NAME resize DRIVE SIZE|+SIZE [--shrink]\n"
 	  "       lis drive NAME checkpoint [DRIVE [--child PATH]]\n"
+	  "       lis drive NAME merge DRIVE [--quiet]\n"
 	  "\n"
 	  "Works on the drives of a running virtual machine; `lis status` shows them.\n"
 	  "\n"
@@ -104,7 +105,9 @@ static const struct command commands[] = {
 	  "  checkpoint\n"
 	  "           leaves the image as it is, and goes on in a differencing child; without DRIVE\n"
 	  "           all that are not read-only, at one instant. Writes drives and their children:\n"
-	  "           these are what the next `lis run` has to be given\n" },
+	  "           these are what the next `lis run` has to be given\n"
+	  "  merge    merges the drive's child into its parent, goes on on that, and removes the child; one\n"
+	  "           level at a time. Writes the drive and the image it is on. Ctrl-C leaves it on the child\n" },
 	{ "nic", command_nic, "add, remove or change a network card",
 	  "usage: lis nic NAME add SPEC\n"
 	  "       lis nic NAME remove CARD\n"

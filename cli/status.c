@@ -111,6 +111,7 @@ static void print_devices(struct json_object *status)
 
 static void print_drive(struct json_object *drive)
 {
+	struct json_object *merge;
 	char place[CELL_BYTES], size[CELL_BYTES], in[CELL_BYTES], out[CELL_BYTES];
 
 	snprintf(place, sizeof(place), "%s %" PRIu64 ":%" PRIu64, json_text(drive, "name", "?"),
@@ -122,7 +123,10 @@ static void print_drive(struct json_object *drive)
 	       json_text(drive, "path", "(empty)"), json_flag(drive, "read_only") ? " (read-only)" : "");
 	if (json_number(drive, "parents"))
 		printf(" (over %" PRIu64 " more)", json_number(drive, "parents"));
-	if (*json_text(drive, "being", ""))
+	if (json_object_object_get_ex(drive, "merge", &merge) && json_number(merge, "all_bytes"))
+		printf(" (being merged, %u %%)",
+		       (unsigned)(json_number(merge, "done_bytes") * 100 / json_number(merge, "all_bytes")));
+	else if (*json_text(drive, "being", ""))
 		printf(" (being %s)", json_text(drive, "being", ""));
 	if (json_number(drive, "errors"))
 		printf(" (%" PRIu64 " errors)", json_number(drive, "errors"));

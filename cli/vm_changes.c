@@ -282,16 +282,6 @@ static int parse_size(const struct block_geometry *geometry, const char *text, u
 	return err;
 }
 
-/* CD drives and devices of the host have no image that could change. Else the request is answered. */
-static bool is_disk(const struct vm_unit *unit, struct control_request *request)
-{
-	if (unit->drive.kind == VM_DRIVE_DISK)
-		return true;
-	control_reply_error(request, -LIS_UNSUPPORTED, "%s is %s, and no disk with an image", unit->name,
-			    unit->drive.kind == VM_DRIVE_CD ? "a CD drive" : "a device of this host");
-	return false;
-}
-
 void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool shrink,
 			 struct control_request *request)
 {
@@ -301,7 +291,7 @@ void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool
 	uint64_t size_bytes;
 	int err;
 
-	if (!unit || !is_disk(unit, request))
+	if (!unit || !cli_vm_drive_is_disk(unit, request))
 		return;
 	err = parse_size(&live_behind(unit->live)->geometry, size, &size_bytes, error);
 	if (err) {
@@ -489,7 +479,7 @@ static bool may_have_child(const struct vm_unit *unit, struct control_request *r
 {
 	const struct block_device *image;
 
-	if (!is_disk(unit, request))
+	if (!cli_vm_drive_is_disk(unit, request))
 		return false;
 	image = live_behind(unit->live);
 	if (image->geometry.read_only) {

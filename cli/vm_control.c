@@ -175,6 +175,12 @@ static void do_drive_checkpoint(struct vm *vm, struct control_request *request,
 				string_argument(arguments, "child", ""), request);
 }
 
+static void do_drive_merge(struct vm *vm, struct control_request *request,
+			   struct json_object *arguments)
+{
+	cli_vm_drive_merge(vm, string_argument(arguments, "drive", ""), request);
+}
+
 static void do_nic_add(struct vm *vm, struct control_request *request,
 		       struct json_object *arguments)
 {
@@ -382,6 +388,7 @@ static const struct {
 	{ "drive-eject", do_drive_eject },
 	{ "drive-resize", do_drive_resize },
 	{ "drive-checkpoint", do_drive_checkpoint },
+	{ "drive-merge", do_drive_merge },
 	{ "nic-add", do_nic_add },
 	{ "nic-remove", do_nic_remove },
 	{ "nic-set", do_nic_set },

@@ -245,6 +245,9 @@ int cli_vm_drives_start(struct vm *vm, char *error)
 
 void cli_vm_drives_stop(struct vm *vm)
 {
+	for (size_t i = 0; i < VM_DRIVES_MAX; i++)
+		if (vm->units[i].merge)
+			live_merge_cancel(vm->units[i].merge);
 	for (uint32_t i = 0; i < vm->config->controller_count; i++)
 		if (vm->controllers[i])
 			storvsp_destroy(vm->controllers[i], cli_vm_leave(vm, &vm->controllers_leaver[i]));
@@ -414,6 +417,15 @@ struct vm_unit *cli_vm_drive_find(struct vm *vm, const char *name, struct contro
 	}
 	control_reply_error(request, -LIS_NOTFOUND, "there is no drive '%.32s' (lis status shows them)", name);
 	return NULL;
+}
+
+bool cli_vm_drive_is_disk(const struct vm_unit *unit, struct control_request *request)
+{
+	if (unit->drive.kind == VM_DRIVE_DISK)
+		return true;
+	control_reply_error(request, -LIS_UNSUPPORTED, "%s is %s, and no disk with an image", unit->name,
+			    unit->drive.kind == VM_DRIVE_CD ? "a CD drive" : "a device of this host");
+	return false;
 }
 
 static void remove_run(struct io_work *work)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What the files of struct vm share: vm.c (life), vm_drives.c and vm_changes.c, vm_nics.c,
+ * What the files of struct vm share: vm.c (life), vm_drives.c, vm_changes.c and vm_merge.c, vm_nics.c,
  * vm_services.c, vm_control.c (commands), vm_status.c.
  */
 #ifndef OPENLIS_CLI_VM_PRIVATE_H
@@ -13,7 +13,7 @@
 #include "network/netvsp.h"
 #include "services/heartbeat_host.h"
 #include "services/timesync_host.h"
-#include "storage/live.h"
+#include "storage/live_merge.h"
 #include "storage/storvsp.h"
 #include "vmbus/host.h"
 
@@ -60,6 +60,7 @@ struct vm_unit {
 	struct live *live;          /* in front of it, from VM_UNIT_ON on */
 	struct scsi_unit *scsi;
 	const char *doing;          /* VM_UNIT_ON: what is done to it, as "resized"; NULL: nothing */
+	struct live_merge *merge;   /* into its parent, under way */
 	struct scsi_reservations *reservations; /* of a disk */
 	struct io_call ejected;     /* of a CD drive: its medium has left */
 	/* VM_UNIT_OPENING, VM_UNIT_LEAVING: */
@@ -190,6 +191,9 @@ void cli_vm_drive_insert(struct vm *vm, const char *name, const char *path, stru
  */
 void cli_vm_drive_eject(struct vm *vm, const char *name, bool force, struct control_request *request);
 
+/** cli_vm_drive_is_disk() - CD drives and devices of the host have no image that could change. Else @request is answered. */
+bool cli_vm_drive_is_disk(const struct vm_unit *unit, struct control_request *request);
+
 /** cli_vm_drive_find() - One that is there and not busy; NULL: @request is answered. */
 struct vm_unit *cli_vm_drive_find(struct vm *vm, const char *name, struct control_request *request);
 
@@ -210,6 +214,14 @@ void cli_vm_drive_resize(struct vm *vm, const char *name, const char *size, bool
  */
 void cli_vm_drive_checkpoint(struct vm *vm, const char *name, const char *child,
 			     struct control_request *request);
+
+/* ---- vm_merge.c ---- */
+
+/**
+ * cli_vm_drive_merge() - Merge the image into its parent, go on on that, and remove the image. Answered at the
+ * end, with the parent's path; canceled when whoever asked goes away.
+ */
+void cli_vm_drive_merge(struct vm *vm, const char *name, struct control_request *request);
 
 /* ---- vm_nics.c ---- */
 

@@ -103,6 +103,21 @@ static struct json_object *vmbus_json(struct vm *vm)
 
 /* ---- drives ---- */
 
+/* How far it is; NULL: none is under way. */
+static struct json_object *merge_json(const struct live_merge *merge)
+{
+	uint64_t done_bytes, all_bytes;
+	struct json_object *json;
+
+	if (!merge)
+		return NULL;
+	live_merge_progress(merge, &done_bytes, &all_bytes);
+	json = json_object_new_object();
+	json_object_object_add(json, "done_bytes", json_object_new_uint64(done_bytes));
+	json_object_object_add(json, "all_bytes", json_object_new_uint64(all_bytes));
+	return json;
+}
+
 static uint32_t depth_of(const struct block_device *image)
 {
 	uint32_t depth = 0;
@@ -131,6 +146,7 @@ static struct json_object *drive_json(const struct vm_unit *unit)
 	add_text(json, "format", image ? image->driver->name : NULL);
 	add_number(json, "parents", image ? depth_of(image) : 0);
 	add_text(json, "being", unit->doing);
+	json_object_object_add(json, "merge", merge_json(unit->merge));
 	add_number(json, "controller", unit->drive.controller);
 	add_number(json, "lun", unit->drive.lun);
 	json_object_object_add(json, "size_bytes",

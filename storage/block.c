@@ -284,7 +284,7 @@ int image_open(struct image_file *file, const char *format, struct block_device 
 	result = parent_check_circle(file, error);
 	if (result)
 		goto out_close;
-	result = lock_take(file->fd, file->path, !file->read_only, holder);
+	result = lock_take(file->fd, file->instead ? file->instead->fd : -1, file->path, !file->read_only, holder);
 	if (result) {
 		image_error(error, result, file->path, "is in use%s%s", holder[0] ? " by " : "", holder);
 		goto out_close;
@@ -319,6 +319,7 @@ int block_open(const char *path, const struct block_open_options *options,
 		file.read_only = options->read_only;
 		file.direct = options->direct;
 		file.parent = options->parent;
+		file.instead = (const struct image *)options->instead;
 	}
 	result = image_open(&file, options ? options->format : NULL, &device, error);
 	if (result)

@@ -108,6 +108,8 @@ struct block_driver {
 	void (*describe)(struct block_device *device, struct block_details *out_details);
 	/* Optional, see block_begin_merge(). */
 	void (*begin_merge)(struct block_device *child);
+	/* Optional, see block_prepare_merge(). */
+	int (*prepare_merge)(struct block_device *child, char *error);
 	/* Optional, see block_resize(), which has checked what is the same for all formats. */
 	int (*resize)(struct block_device *device, uint64_t size_bytes, char *error);
 	/* Optional, see block_repair(): what opening for writing has not put right by itself. */
@@ -149,6 +151,12 @@ struct block_open_options {
 	 * error as ever.
 	 */
 	const struct block_check *check;
+	/*
+	 * The same file, open for reading only and in use: what is opened has its lock from then on, and it none.
+	 * On failure it keeps it. A VHD or VHDX, whose parent, if it has one, is given as @parent and has two
+	 * children then, until block_detach() of one of them.
+	 */
+	struct block_device *instead;
 };
 
 /* Enough for a path and a reason. */
@@ -258,14 +266,30 @@ int block_resize(struct block_device *device, uint64_t size_bytes, char *error) 
 struct block_device *block_detach(struct block_device *device);
 
 /**
+ * block_prepare_merge() - Have a child that is in use know its parent also when that is being merged into.
+ * @child: differencing, open for writing, flushed with BLOCK_FLUSH_IDENTITY
+ * @error: as block_open()
+ *
+ * A VHDX says so in its file, durably, as its second linkage. After this and block_begin_merge() it can be
+ * opened over its parent, and written, at any time.
+ *
+ * Source: [ms-vhdx 2.6.2.6.3] parent_linkage2, which may match in place of parent_linkage.
+ *
+ * Context: may sleep; requests may be in flight.
+ * Return: 0, -LIS_UNSUPPORTED (it has no room to say so), -LIS_NOMEM, -LIS_IO.
+ */
+int block_prepare_merge(struct block_device *child, char *error) LIS_MUST_USE;
+
+/**
  * block_begin_merge() - What @child has will be written into its parent.
- * @child: differencing; its parent is open for writing, and nothing was written to that yet
+ * @child: differencing; its parent is open for writing, and nobody else writes to that
  *
  * A VHDX that is written gets a new identity, by which its children know that it is not what they were
- * made over. With this call it gets one by which @child, and no other, knows that it is being merged: it
- * can be opened over it still, read-only, so that an interrupted merge can be run again.
+ * made over. With this call it gets one, the next time that it is written or flushed with
+ * BLOCK_FLUSH_IDENTITY, by which @child, and no other, knows that it is being merged: it can be opened
+ * over it still, so that an interrupted merge can be run again; read-only, if it was not prepared.
  *
- * Context: any; nothing in flight.
+ * Context: any; nothing in flight on the parent but reads.
  */
 void block_begin_merge(struct block_device *child);
 

@@ -37,6 +37,7 @@ struct gate {
 	struct live *live;
 	struct lane lanes[2], *lane;
 	struct block_device *before; /* what is on it may not be durable yet: flushes go to it, too */
+	struct regions *regions;     /* of what is changed; NULL: nobody asks */
 	bool closed, holds;
 	bool waits;           /* to answer when nothing is under way on its lanes, or on the one it left */
 	struct queue waiting; /* while it is closed */
@@ -50,6 +51,7 @@ struct live {
 	struct io_loop *owner;
 	struct block_device *behind; /* the owner's view */
 	struct block_device *before; /* as gate.before */
+	struct regions *regions;     /* as gate.regions */
 	bool stopped;                /* not drained: what is under way stays where it is */
 	bool hold;                   /* as the gates are to be when they open */
 	_Atomic uint32_t to_answer;  /* gates that have not done what they were called for */
@@ -109,6 +111,8 @@ static void request_done(struct block_request *request, int result)
 	struct lane *lane = request->layer;
 
 	request->done = request->above;
+	if (lane->gate->regions && request->op != BLOCK_READ && request->op != BLOCK_FLUSH)
+		regions_mark(lane->gate->regions, request->offset_bytes, request->length_bytes);
 	lane->under_way--;
 	answer_if_empty(lane->gate);
 	request->done(request, result);
@@ -331,6 +335,20 @@ void live_release(struct live *live, struct io_call *released)
 {
 	live->hold = false;
 	call_gates(live, release_gate, released);
+}
+
+/* ---- what is changed ---- */
+
+static void track_gate(struct io_call *call)
+{
+	gate_of(call)->regions = gate_of(call)->live->regions;
+	answer(gate_of(call)->live);
+}
+
+void live_track(struct live *live, struct regions *regions, struct io_call *tracked)
+{
+	live->regions = regions;
+	call_gates(live, track_gate, tracked);
 }
 
 /* ---- questions ---- */

@@ -11,6 +11,7 @@
 #define OPENLIS_STORAGE_LIVE_H
 
 #include "storage/block.h"
+#include "storage/regions.h"
 
 struct live;
 
@@ -91,6 +92,13 @@ void live_settle(struct live *live, struct io_call *settled);
 
 /** live_settle_result() - Valid when settled. Return: as block_done. */
 int live_settle_result(const struct live *live);
+
+/**
+ * live_track() - Mark what is written and discarded from here on, when it ends, also when that is a failure.
+ * @regions: of the size of the disk; NULL: no more
+ * @tracked: called on the owner's loop when every loop does so
+ */
+void live_track(struct live *live, struct regions *regions, struct io_call *tracked);
 
 /** live_pause_ns() - How long requests had to wait at most, the last time. Valid when resumed. */
 uint64_t live_pause_ns(const struct live *live);

@@ -28,6 +28,7 @@ struct image_file {
 	bool direct;     /* O_DIRECT is wanted; image_finish() switches it on */
 	bool can_punch;  /* fallocate() punches holes here */
 	struct block_device *parent;    /* block_open_options.parent */
+	const struct image *instead;    /* as block_open_options.instead of */
 	const struct image_file *child; /* it is opened as a parent of this one */
 	const struct block_check *check; /* block_open_options.check */
 };

@@ -57,21 +57,34 @@ static void take_order(int fd, bool write)
 	}
 }
 
-static int take_bytes(int fd, bool write)
+/* Readers tolerate nobody who writes, writers neither. */
+static const off_t own_bytes[] = { USED_BYTE(CONSISTENT_READ), UNSHARED_BYTE(WRITE),
+				   UNSHARED_BYTE(RESIZE), USED_BYTE(WRITE), USED_BYTE(RESIZE) };
+
+static int set_bytes(int fd, bool write)
 {
-	/* Readers tolerate nobody who writes, writers neither. */
-	static const off_t own[] = { USED_BYTE(CONSISTENT_READ), UNSHARED_BYTE(WRITE),
-				     UNSHARED_BYTE(RESIZE), USED_BYTE(WRITE), USED_BYTE(RESIZE) };
+	int count = write ? 5 : 3, result = 0;
+
+	for (int i = 0; i < count && !result; i++)
+		result = lock_byte(fd, F_OFD_SETLK, F_RDLCK, own_bytes[i]);
+	return result;
+}
+
+static int take_bytes(int fd, int from, bool write)
+{
 	static const off_t others[] = { UNSHARED_BYTE(CONSISTENT_READ), USED_BYTE(WRITE),
 					USED_BYTE(RESIZE), UNSHARED_BYTE(WRITE),
 					UNSHARED_BYTE(RESIZE) };
 	int count = write ? 5 : 3;
-	int result = 0;
+	int result = set_bytes(fd, write);
 
-	for (int i = 0; i < count && !result; i++)
-		result = lock_byte(fd, F_OFD_SETLK, F_RDLCK, own[i]);
+	if (from >= 0)
+		lock_drop(from);
 	for (int i = 0; i < count && !result; i++)
 		result = lock_byte(fd, F_OFD_GETLK, F_WRLCK, others[i]);
+	/* While this one has its bytes nobody else could come to write. */
+	if (result && from >= 0)
+		(void)set_bytes(from, false);
 	return result;
 }
 
@@ -150,12 +163,12 @@ static void name_holder(int fd, char *holder)
 	closedir(proc);
 }
 
-int lock_take(int fd, const char *path, bool write, char *holder)
+int lock_take(int fd, int from, const char *path, bool write, char *holder)
 {
 	int result;
 
 	take_order(fd, write);
-	result = take_bytes(fd, write);
+	result = take_bytes(fd, from, write);
 	lock_byte(fd, F_OFD_SETLK, F_UNLCK, ORDER_BYTE);
 	if (result == -EAGAIN || result == -EACCES) {
 		name_holder(fd, holder);

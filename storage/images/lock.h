@@ -15,6 +15,8 @@
 /**
  * lock_take() - Lock a file until lock_drop(), or until its descriptor is closed.
  * @fd: open for reading, for writing too if @write
+ * @from: another descriptor of the same file, whose lock for reading this one takes the place of, with no
+ * moment between; on failure it has it still. -1: none
  * @write: alone; otherwise with other readers
  * @holder: LOCK_HOLDER_BYTES; on -LIS_BUSY who has it, empty if that cannot be told
  *
@@ -24,7 +26,7 @@
  * Context: may sleep, for some milliseconds.
  * Return: 0 (also where the file system knows no locks, with a line in the log), -LIS_BUSY, -LIS_IO.
  */
-int lock_take(int fd, const char *path, bool write, char *holder) LIS_MUST_USE;
+int lock_take(int fd, int from, const char *path, bool write, char *holder) LIS_MUST_USE;
 
 /**
  * lock_drop() - Unlock, before closing. Closing alone may be late: io_uring lets go of a file some time

@@ -99,6 +99,11 @@ void block_describe(struct block_device *device, struct block_details *out_detai
 		device->driver->describe(device, out_details);
 }
 
+int block_prepare_merge(struct block_device *child, char *error)
+{
+	return child->driver->prepare_merge ? child->driver->prepare_merge(child, error) : 0;
+}
+
 void block_begin_merge(struct block_device *child)
 {
 	if (child->driver->begin_merge)

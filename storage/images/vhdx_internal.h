@@ -102,10 +102,11 @@ struct vhdx {
 	uint32_t metadata_region_bytes;
 	bool differencing;
 	struct guid linkage[2]; /* differencing: data_write_guid that the parent may have; the second may be zero */
+	uint64_t linkage2_offset_bytes; /* where the text of the second is in the file; 0: nowhere, or too short */
 	uint64_t regions_end_bytes; /* nothing but blocks is behind */
 	uint64_t size_offset_bytes; /* in the file: the disk's size in the metadata */
 
-	struct guid merge_guid; /* not zero: data_write_guid when it is first written, see block_begin_merge() */
+	struct guid merge_guid; /* not zero: data_write_guid when it begins, see block_begin_merge() */
 
 	/* Changed at open and by the journal's runner; others take vhdx_identity(). */
 	struct vhdx_header header;
@@ -132,6 +133,7 @@ struct vhdx {
 	uint64_t file_bytes;
 	uint8_t *locator;      /* differencing: the parent locator item */
 	uint32_t locator_bytes;
+	uint64_t locator_offset_bytes;
 	struct vhdx_patches patches; /* differencing, read-only: kept, for bitmaps */
 };
 
@@ -362,6 +364,9 @@ bool vhdx_is_merging(const struct vhdx *vhdx);
 
 /** vhdx_begin_merge() - See block_begin_merge(). */
 void vhdx_begin_merge(struct block_device *child);
+
+/** vhdx_prepare_merge() - See block_prepare_merge(). */
+int vhdx_prepare_merge(struct block_device *child, char *error) LIS_MUST_USE;
 
 /**
  * vhdx_parent_locator() - Build the item for a new child.

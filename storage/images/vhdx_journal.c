@@ -572,7 +572,7 @@ int vhdx_journal_close(struct vhdx *vhdx)
 {
 	int result;
 
-	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun))
+	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun) && !vhdx->journal.log_active)
 		return 0;
 	vhdx->journal.closing = true;
 	result = run_now(vhdx, COLLECT);

@@ -335,11 +335,11 @@ static int read_locator(struct vhdx *vhdx, const struct metadata *metadata)
 		    entry.offset_bytes > vhdx->metadata_region_bytes - entry.length_bytes)
 			return vhdx_damaged(vhdx, "its parent locator is not where it should be");
 		vhdx->locator_bytes = entry.length_bytes;
+		vhdx->locator_offset_bytes = vhdx->metadata_offset_bytes + entry.offset_bytes;
 		vhdx->locator = malloc(entry.length_bytes + 1);
 		if (!vhdx->locator)
 			return image_error(vhdx->error, -LIS_NOMEM, vhdx->path, "out of memory");
-		return vhdx_read(vhdx, vhdx->locator, entry.length_bytes,
-				 vhdx->metadata_offset_bytes + entry.offset_bytes);
+		return vhdx_read(vhdx, vhdx->locator, entry.length_bytes, vhdx->locator_offset_bytes);
 	}
 	return vhdx_damaged(vhdx, "it is a differencing file and has no parent locator");
 }
@@ -493,6 +493,7 @@ static const struct block_driver vhdx_driver = {
 	.map = vhdx_map,
 	.describe = vhdx_describe,
 	.begin_merge = vhdx_begin_merge,
+	.prepare_merge = vhdx_prepare_merge,
 	.resize = vhdx_resize,
 	.repair = vhdx_repair,
 	.compact = vhdx_compact,

@@ -7,14 +7,19 @@
  * Source: [ms-vhdx 2.6.2.6] Parent Locator. Hyper-V writes all five keys, the second linkage as a GUID
  * of zeroes and absolute paths without their prefix.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "io/error.h"
 #include "storage/images/parent.h"
 #include "storage/images/vhdx_internal.h"
 
 #define KEY_BYTES_MAX 64u /* [policy] the longest that is known has 19 letters */
+
+#define LINKAGE_BYTES (2u * (GUID_TEXT_BYTES - 1 + 2)) /* of the text, in braces and UTF-16 */
 
 static const struct guid zero_guid;
 
@@ -87,11 +92,13 @@ static int take_linkage(struct vhdx *vhdx)
 		char text[KEY_BYTES_MAX];
 		uint16_t bytes;
 		const uint8_t *value = find_value(vhdx, linkage_keys[i], &bytes);
+		bool valid = value && to_ascii(value, bytes, text, sizeof(text)) && parse_guid(text, &vhdx->linkage[i]);
 
-		if (!value && i)
-			continue;
-		if (!value || !to_ascii(value, bytes, text, sizeof(text)) || !parse_guid(text, &vhdx->linkage[i]))
+		/* The second is no more than another name for the same; a power cut may have torn it. */
+		if (!valid && !i)
 			return vhdx_damaged(vhdx, "its parent locator has no valid %s", linkage_keys[i]);
+		if (value && i && bytes == LINKAGE_BYTES)
+			vhdx->linkage2_offset_bytes = vhdx->locator_offset_bytes + (uint64_t)(value - vhdx->locator);
 	}
 	return 0;
 }
@@ -135,7 +142,65 @@ static struct guid merge_guid(const struct vhdx *vhdx)
 
 void vhdx_begin_merge(struct block_device *child)
 {
-	((struct vhdx *)child->parent)->merge_guid = merge_guid((struct vhdx *)child);
+	const struct vhdx *vhdx = (struct vhdx *)child;
+	struct vhdx *parent = (struct vhdx *)child->parent;
+	struct guid id = vhdx_identity(parent);
+
+	parent->merge_guid = guid_compare(&vhdx->linkage[1], &zero_guid) ? vhdx->linkage[1] : merge_guid(vhdx);
+	if (guid_compare(&id, &parent->merge_guid))
+		atomic_store(&parent->begun, false);
+}
+
+/*
+ * Written over what is there, with nothing in the log that could undo it: a differencing file's log has
+ * nothing but its BAT and bitmaps. Torn it is as good as not written.
+ */
+static int write_linkage2(struct vhdx *vhdx, const struct guid *guid)
+{
+	uint64_t at_bytes = vhdx->linkage2_offset_bytes & ~(uint64_t)(IMAGE_PAGE_BYTES - 1);
+	char text[GUID_TEXT_BYTES], braced[GUID_TEXT_BYTES + 2];
+	uint64_t within = vhdx->linkage2_offset_bytes - at_bytes;
+	/* Never more than it touches: what is behind it may be in use. */
+	uint64_t bytes = within + LINKAGE_BYTES > IMAGE_PAGE_BYTES ? 2 * IMAGE_PAGE_BYTES : IMAGE_PAGE_BYTES;
+	uint8_t *pages, *out;
+	int result;
+
+	if (posix_memalign((void **)&pages, IMAGE_PAGE_BYTES, bytes))
+		return -LIS_NOMEM;
+	result = image_read(vhdx->image.fd, pages, bytes, at_bytes);
+	guid_format(guid, text);
+	snprintf(braced, sizeof(braced), "{%s}", text);
+	out = pages + within;
+	for (uint32_t i = 0; i < LINKAGE_BYTES / 2; i++) {
+		out[2 * i] = (uint8_t)braced[i];
+		out[2 * i + 1] = 0;
+	}
+	if (!result)
+		result = image_write(vhdx->image.fd, pages, bytes, at_bytes);
+	free(pages);
+	if (!result && fdatasync(vhdx->image.fd) < 0)
+		result = image_errno(errno);
+	return result;
+}
+
+int vhdx_prepare_merge(struct block_device *child, char *error)
+{
+	struct vhdx *vhdx = (struct vhdx *)child;
+	struct guid guid;
+	int result;
+
+	if (guid_compare(&vhdx->linkage[1], &zero_guid))
+		return 0; /* by an earlier merge, which was not brought to its end */
+	if (!vhdx->linkage2_offset_bytes)
+		return image_error(error, -LIS_UNSUPPORTED, child->path, "has no place for a second linkage to its "
+				   "parent: it cannot be merged while it is in use");
+	result = vhdx_new_guid(&guid);
+	if (!result)
+		result = write_linkage2(vhdx, &guid);
+	if (result)
+		return image_error(error, result, child->path, "cannot be written: %s", lis_error_text(result));
+	vhdx->linkage[1] = guid;
+	return 0;
 }
 
 static bool has_merge_guid(const struct vhdx *vhdx, struct block_device *parent)
@@ -147,7 +212,14 @@ static bool has_merge_guid(const struct vhdx *vhdx, struct block_device *parent)
 
 bool vhdx_is_merging(const struct vhdx *vhdx)
 {
-	return vhdx->image.device.parent && has_merge_guid(vhdx, vhdx->image.device.parent);
+	struct block_device *parent = vhdx->image.device.parent;
+	struct guid id;
+
+	if (!parent)
+		return false;
+	id = vhdx_identity((struct vhdx *)parent);
+	return has_merge_guid(vhdx, parent) ||
+	       (guid_compare(&id, &vhdx->linkage[0]) && !guid_compare(&id, &vhdx->linkage[1]));
 }
 
 static bool is_it(const void *child, struct block_device *parent, char reason[PARENT_REASON_BYTES])

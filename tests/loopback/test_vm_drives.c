@@ -733,6 +733,147 @@ static void a_checkpoint_that_cannot_be_leaves_all_as_it_was(void **state)
 	drop_image(rig, "c.vhdx");
 }
 
+/* ---- merging ---- */
+
+static void merge(struct rig *rig, const char *drive, const char *into)
+{
+	struct json_object *result = call(rig, "drive-merge", drive, NULL, NULL);
+	char path[128];
+
+	path_of(rig, into, path);
+	assert_string_equal(json_text(result, "path", ""), path);
+	json_object_put(result);
+}
+
+static bool is_there(const struct rig *rig, const char *name)
+{
+	char path[128];
+
+	path_of(rig, name, path);
+	return access(path, F_OK) == 0;
+}
+
+static void what_checkpoints_put_in_between_goes_again_under_load(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_unit *unit = &rig->base.vm->units[1];
+
+	add_vhdx(rig, "c.vhdx", "", 1);
+	checkpoint(rig, "drive1", "c1.avhdx");
+	guest_works(rig, 1, 200);
+	checkpoint(rig, "drive1", "c2.avhdx");
+	guest_works(rig, 1, 200);
+	/* What the VM has made itself. */
+	merge(rig, "drive1", "c1.avhdx");
+	assert_false(is_there(rig, "c2.avhdx"));
+	guest_works(rig, 1, 200);
+	assert_null(unit->doing);
+	/* What it got so: the parent is open for reading only. */
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c1.avhdx", 1);
+	assert_int_equal(add(rig, "c1.avhdx", ""), 1);
+	assert_true(live_behind(unit->live)->parent->geometry.read_only);
+	guest_works(rig, 1, 200);
+	merge(rig, "drive1", "c.vhdx");
+	assert_false(is_there(rig, "c1.avhdx"));
+	assert_null(live_behind(unit->live)->parent);
+	assert_non_null(strstr(unit->drive.path, "c.vhdx"));
+	guest_works(rig, 1, 200);
+	refuses(rig, "drive-merge", "drive1", -LIS_INVALID, "it has no parent");
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c.vhdx", 1);
+	drop_image(rig, "c.vhdx");
+}
+
+static void a_merge_that_cannot_be_leaves_all_as_it_was(void **state)
+{
+	const struct block_open_options read_only = { .read_only = true };
+	struct rig *rig = *state;
+	struct block_device *other;
+	char path[128], error[BLOCK_ERROR_BYTES];
+
+	refuses(rig, "drive-merge", "drive0", -LIS_INVALID, "first.raw is not a differencing image");
+	refuses(rig, "drive-merge", "drive7", -LIS_NOTFOUND, "no drive 'drive7'");
+	add_vhdx(rig, "c.vhdx", "", 1);
+	checkpoint(rig, "drive1", "c1.avhdx");
+	guest_works(rig, 1, 100);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	assert_int_equal(add(rig, "c1.avhdx", ""), 1);
+	guest_works(rig, 1, 100);
+	/* Another child of the same parent is in use. */
+	path_of(rig, "c.vhdx", path);
+	assert_int_equal(block_open(path, &read_only, &other, error), 0);
+	refuses(rig, "drive-merge", "drive1", -LIS_BUSY, "c.vhdx: is in use");
+	guest_works(rig, 1, 100);
+	/* And this one keeps others from writing to it still. */
+	assert_int_equal(block_close(other), 0);
+	assert_int_equal(block_open(path, NULL, &other, error), -LIS_BUSY);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c1.avhdx", 1);
+	drop_image(rig, "c1.avhdx");
+	drop_image(rig, "c.vhdx");
+}
+
+/* Begins one and cancels it, by @cancel, before anything is copied. */
+static void cancel_merge(struct rig *rig, struct vm_rig_call *call, void (*cancel)(struct rig *rig))
+{
+	struct vm_unit *unit = &rig->base.vm->units[1];
+
+	add_vhdx(rig, "c.vhdx", "", 1);
+	checkpoint(rig, "drive1", "c1.avhdx");
+	guest_works(rig, 1, 200);
+	vm_rig_begin(&rig->base, call, "drive-merge", "drive", "drive1", NULL, NULL);
+	while (!unit->merge)
+		io_loop_turn(rig->base.vm->loop, false);
+	cancel(rig);
+}
+
+static void live_cancel(struct rig *rig)
+{
+	live_merge_cancel(rig->base.vm->units[1].merge);
+}
+
+static void a_canceled_merge_can_be_run_again(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_rig_call call;
+
+	cancel_merge(rig, &call, live_cancel);
+	assert_int_equal(vm_rig_finish(&rig->base, &call), -LIS_CANCELED);
+	assert_non_null(strstr(call.error, "can be run again"));
+	guest_works(rig, 1, 100);
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c1.avhdx", 1);
+	assert_int_equal(add(rig, "c1.avhdx", ""), 1);
+	guest_works(rig, 1, 100);
+	merge(rig, "drive1", "c.vhdx");
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c.vhdx", 1);
+	drop_image(rig, "c.vhdx");
+}
+
+static void end_with_images(struct rig *rig)
+{
+	drop_image(rig, "c.vhdx");
+	drop_image(rig, "c1.avhdx");
+	end_vm(rig);
+}
+
+static void the_vm_may_end_during_a_merge(void **state)
+{
+	struct vm_rig_call call;
+
+	cancel_merge(*state, &call, end_with_images);
+	pthread_join(call.thread, NULL);
+	assert_true(call.err == -LIS_CANCELED || call.err == -LIS_GONE);
+}
+
 /* ---- what happens at the same time ---- */
 
 static void a_drive_that_is_changed_is_busy(void **state)
@@ -818,6 +959,10 @@ int main(void)
 		TEST(a_checkpoint_waits_for_nothing_of_the_disk),
 		TEST(all_drives_are_kept_at_one_instant),
 		TEST(a_checkpoint_that_cannot_be_leaves_all_as_it_was),
+		TEST(what_checkpoints_put_in_between_goes_again_under_load),
+		TEST(a_merge_that_cannot_be_leaves_all_as_it_was),
+		TEST(a_canceled_merge_can_be_run_again),
+		TEST(the_vm_may_end_during_a_merge),
 		TEST(a_drive_that_is_changed_is_busy),
 		TEST(the_vm_may_end_during_an_addition),
 		TEST(the_vm_may_end_during_a_removal),

@@ -64,6 +64,7 @@ expect 2 '^lis: drive: remove: which drive, and nothing else' drive a remove
 expect 2 '^lis: drive: resize: a drive and its new size' drive a resize drive0
 expect 2 "^lis: drive: size 'lots'" drive a resize drive0 lots
 expect 2 '^lis: drive: checkpoint: a drive, with --child' drive a checkpoint drive0 child
+expect 2 '^lis: drive: merge: which drive' drive a merge
 expect 2 '^lis: nic: a name, and add, remove or set' nic a
 expect 2 "^lis: nic: 'take': there are add, remove and set" nic a take nic0
 expect 2 '^lis: nic: add: what --nic' nic a add

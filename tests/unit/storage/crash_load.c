@@ -319,6 +319,16 @@ void crash_opens(const char *file)
 	load.opens = file;
 }
 
+void crash_step(void)
+{
+	if (load.faults && sim_pick(20) == 0)
+		maybe_fault();
+	if (sim_pick(3) == 0)
+		start_one();
+	else
+		io_loop_turn(load.loops[sim_pick(2)], false);
+}
+
 static bool during(bool front)
 {
 	return front && load.image->during();
@@ -333,16 +343,13 @@ static void work(const char *folder, uint32_t steps, bool front)
 	if (front)
 		load.device = load.image->front(load.image, load.device, load.loops);
 	for (uint32_t step = 0; step < steps; step++) {
-		if (load.faults && sim_pick(20) == 0)
-			maybe_fault();
 		(void)during(front);
-		if (sim_pick(3) == 0)
-			start_one();
-		else
-			io_loop_turn(load.loops[sim_pick(2)], false);
+		crash_step();
 	}
-	while (left)
-		left = io_loop_turn(load.loops[0], false) + io_loop_turn(load.loops[1], false) + during(front);
+	while (left) {
+		left = during(front); /* which may begin more */
+		left += io_loop_turn(load.loops[0], false) + io_loop_turn(load.loops[1], false);
+	}
 	for (int i = 0; i < IN_FLIGHT; i++)
 		assert_false(load.ops[i].active);
 	sim_fault(NULL);

@@ -21,8 +21,8 @@ struct crash_image {
 	const char *name;
 	uint64_t size_bytes;
 	/*
-	 * Files of the image, in one folder: what is opened is the last one that exists. All but the first
-	 * are made by @derive.
+	 * Files of the image, in one folder: what is opened is the last one that exists, but for crash_opens().
+	 * All but the first are made by @derive, or later.
 	 */
 	const char *files[4];
 	/** @make: an image at @path that reads as zero */
@@ -52,6 +52,9 @@ struct crash_run {
 
 /** crash_load() - One run; fails the test where something was lost. Return: states checked. */
 uint64_t crash_load(const struct crash_image *image, const struct crash_run *run);
+
+/** crash_step() - A request begun, or an operation done; for what is called while the load is under way. */
+void crash_step(void);
 
 /** crash_opens() - From here on it is @file that is opened of the image, as long as it exists. */
 void crash_opens(const char *file);

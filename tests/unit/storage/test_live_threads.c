@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "storage/live.h"
+#include "storage/live_merge.h"
 #include "tests/unit/storage/block_io.h"
 
 #define LOOPS 3u
@@ -246,7 +246,34 @@ static void a_disk_that_moves_under_load_keeps_all_it_holds(void **state)
 	assert_int_equal(block_close(f->files[1 - MOVES % 2]), 0);
 }
 
-static void a_disk_goes_on_on_children_under_load(void **state)
+static void merged(void *context)
+{
+	((struct frame *)context)->called++;
+}
+
+/* And back again, one after the other. */
+static void merge_all(struct frame *f)
+{
+	struct live_merge_config config = { .live = f->live, .loop = f->owner, .done = merged, .context = f };
+
+	assert_int_equal(io_workers_create("merge", 1, &config.workers), 0);
+	for (int i = CHILDREN; i > 0; i--) {
+		struct live_merge *merge;
+		const char *error;
+
+		assert_int_equal(live_merge_start(&config, &merge), 0);
+		wait_called(f);
+		if (live_merge_result(merge, &error))
+			fail_msg("%s", error);
+		live_merge_destroy(merge);
+		assert_int_equal(access(f->paths[i], F_OK), -1);
+		assert_string_equal(live_behind(f->live)->path, f->paths[i - 1]);
+		wait_for_more(f);
+	}
+	io_workers_destroy(config.workers);
+}
+
+static void a_disk_goes_on_on_children_and_back_under_load(void **state)
 {
 	struct frame *f = &frame;
 
@@ -270,6 +297,7 @@ static void a_disk_goes_on_on_children_under_load(void **state)
 		assert_int_equal(live_settle_result(f->live), 0);
 	}
 	wait_for_more(f);
+	merge_all(f);
 	end(f, CHILDREN);
 }
 
@@ -277,7 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_disk_that_moves_under_load_keeps_all_it_holds),
-		cmocka_unit_test(a_disk_goes_on_on_children_under_load),
+		cmocka_unit_test(a_disk_goes_on_on_children_and_back_under_load),
 	};
 
 	return cmocka_run_group_tests_name("live threads", tests, NULL, NULL);
