@@ -112,6 +112,8 @@ static const struct command commands[] = {
 	  "usage: lis nic NAME add SPEC\n"
 	  "       lis nic NAME remove CARD\n"
 	  "       lis nic NAME set CARD [mac=M] [link=up|down] [speed=N] [mtu=N]\n"
+	  "                             [hostfwd=tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT]...\n"
+	  "                             [no-hostfwd=tcp|udp:[ADDRESS:]PORT]...\n"
 	  "\n"
 	  "Works on the network cards of a running virtual machine; `lis status` shows them.\n"
 	  "\n"
@@ -119,7 +121,8 @@ static const struct command commands[] = {
 	  "  remove   takes it from the guest and lets go of what it was connected to\n"
 	  "  set      tells the guest that the cable is in or out, or how fast it is (in Mbit/s, and\n"
 	  "           only told). With mac= and mtu= (the longest the guest may choose) the guest sees\n"
-	  "           the card go and come back\n" },
+	  "           the card go and come back. hostfwd= forwards one more port to a guest on user-mode\n"
+	  "           NAT, no-hostfwd= one less\n" },
 	{ "capture", command_capture, "record what passes a network card",
 	  "usage: lis capture NAME CARD FILE [--count N] [--seconds S] [--snaplen BYTES]\n"
 	  "\n"

@@ -71,27 +71,32 @@ static int take_port(char **at, uint16_t *out_port, char *error)
 	return err;
 }
 
-/* "tcp:[ADDRESS:]PORT:[ADDRESS:]PORT" */
-static int parse_forward(char *text, struct vm_nic *nic, char *error)
+/* "tcp:[ADDRESS:]PORT:[ADDRESS:]PORT"; without the guest's part to remove it. */
+static int parse_forward(const char *option, char *text, struct vm_nic *nic, char *error)
 {
+	bool remove = *option == 'n';
+	size_t *count = remove ? &nic->removed_forward_count : &nic->forward_count;
 	struct vm_forward forward = { .host_address = HOST_ADDRESS_DEFAULT };
 	char *at = text;
 	int err;
 
-	if (nic->forward_count == VM_FORWARDS_MAX)
+	if (*count == VM_FORWARDS_MAX)
 		return options_fail(error, "nic: more than %u forwards", VM_FORWARDS_MAX);
 	if (strncmp(at, "tcp:", 4) && strncmp(at, "udp:", 4))
-		return options_fail(error, "nic: hostfwd=%s: write it like hostfwd=tcp:2222:22", text);
+		return options_fail(error, "nic: %s=%s: write it like %s=tcp:2222%s", option, text, option,
+				    remove ? "" : ":22");
 	forward.udp = *at == 'u';
 	at += 4;
 	err = take_address(&at, forward.host_address, error);
 	err = err ? err : take_port(&at, &forward.host_port, error);
-	err = err ? err : take_address(&at, forward.guest_address, error);
-	err = err ? err : take_port(&at, &forward.guest_port, error);
+	if (!err && !remove)
+		err = take_address(&at, forward.guest_address, error);
+	if (!err && !remove)
+		err = take_port(&at, &forward.guest_port, error);
 	if (!err && *at)
-		err = options_fail(error, "nic: hostfwd: '%s' is too much", at);
+		err = options_fail(error, "nic: %s: '%s' is too much", option, at);
 	if (!err)
-		nic->forwards[nic->forward_count++] = forward;
+		(remove ? nic->removed_forwards : nic->forwards)[(*count)++] = forward;
 	return err;
 }
 
@@ -143,7 +148,7 @@ static int parse_item(char *item, struct vm_nic *nic, char *error)
 			    : options_parse_number("nic: vlan", value, VLAN_ID_MIN, VLAN_ID_MAX,
 						   &nic->vlan, error);
 	if (user && strcmp(item, "hostfwd") == 0 && value)
-		return parse_forward(value, nic, error);
+		return parse_forward(item, value, nic, error);
 	if (user && strcmp(item, "restrict") == 0 && !value) {
 		nic->restricted = true;
 		return 0;
@@ -218,8 +223,11 @@ int options_parse_nic_change(const char *text, struct vm_nic *out_nic, char *err
 
 		if (value)
 			*value++ = 0;
-		if (!value || !parse_setting(item, value, &nic, &err, error))
-			err = options_fail(error, "nic: '%s%s%s': there are mac=, link=, speed= and mtu=",
+		if (value && (strcmp(item, "hostfwd") == 0 || strcmp(item, "no-hostfwd") == 0))
+			err = parse_forward(item, value, &nic, error);
+		else if (!value || !parse_setting(item, value, &nic, &err, error))
+			err = options_fail(error,
+					   "nic: '%s%s%s': there are mac=, link=, speed=, mtu=, hostfwd= and no-hostfwd=",
 					   item, value ? "=" : "", value ? value : "");
 	}
 	if (!err)

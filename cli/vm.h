@@ -84,7 +84,9 @@ struct vm_nic {
 	uint32_t vlan;      /* not VM_NIC_USER: access port of this VLAN; 0: of none */
 	bool restricted;    /* VM_NIC_USER: the guest reaches forwards only */
 	struct vm_forward forwards[VM_FORWARDS_MAX];
-	size_t forward_count;
+	size_t forward_count; /* of a change: so many more */
+	struct vm_forward removed_forwards[VM_FORWARDS_MAX]; /* of a change only; told by where they are on the host */
+	size_t removed_forward_count;
 };
 
 enum vm_service_id {

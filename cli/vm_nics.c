@@ -44,6 +44,17 @@ static void choose_mac(const struct vm *vm, size_t index, uint8_t mac[NET_MAC_BY
 
 /* ---- connections ---- */
 
+static struct nat_forward nat_forward_of(const struct vm_forward *forward)
+{
+	return (struct nat_forward){
+		.udp = forward->udp,
+		.host_address = forward->host_address,
+		.host_port = forward->host_port,
+		.guest_address = *forward->guest_address ? forward->guest_address : NULL,
+		.guest_port = forward->guest_port,
+	};
+}
+
 static int open_user(const struct vm_nic *nic, struct net_port **out_port, char *error)
 {
 	struct nat_forward forwards[VM_FORWARDS_MAX];
@@ -53,17 +64,8 @@ static int open_user(const struct vm_nic *nic, struct net_port **out_port, char 
 		.forward_count = (uint32_t)nic->forward_count,
 	};
 
-	for (size_t i = 0; i < nic->forward_count; i++) {
-		const struct vm_forward *forward = &nic->forwards[i];
-
-		forwards[i] = (struct nat_forward){
-			.udp = forward->udp,
-			.host_address = forward->host_address,
-			.host_port = forward->host_port,
-			.guest_address = *forward->guest_address ? forward->guest_address : NULL,
-			.guest_port = forward->guest_port,
-		};
-	}
+	for (size_t i = 0; i < nic->forward_count; i++)
+		forwards[i] = nat_forward_of(&nic->forwards[i]);
 	return nat_create(&config, out_port, error);
 }
 
@@ -198,6 +200,11 @@ static void card_close(struct vm_card *card)
 	card->state = VM_CARD_FREE;
 }
 
+static struct io_loop *card_loop(const struct vm_card *card)
+{
+	return card->vm->io_loops[(size_t)(card - card->vm->cards) % card->vm->io_loop_count];
+}
+
 static int card_offer(struct vm_card *card, char *error)
 {
 	const struct vm_nic *nic = &card->nic;
@@ -207,7 +214,7 @@ static int card_offer(struct vm_card *card, char *error)
 		.instance_id = card->instance_id,
 		.channels_max = (uint16_t)(nic->channels ? nic->channels : vm->config->cpus),
 		.bus_loop = vm->loop,
-		.loop = vm->io_loops[(size_t)(card - vm->cards) % vm->io_loop_count],
+		.loop = card_loop(card),
 		.port = card->port,
 		.link_down = nic->link == VM_LINK_DOWN,
 		.bits_per_second = nic->speed_mbps * BITS_PER_MEGABIT,
@@ -391,6 +398,96 @@ void cli_vm_nic_capture(struct vm *vm, const char *name, uint32_t snap_bytes,
 		control_reply_fds(request, NULL, fds, NETVSP_CAPTURE_FDS);
 }
 
+/* ---- forwards ---- */
+
+/* The place of one in the card's list, by where it is on the host; the list's end: none. */
+static size_t forward_place(const struct vm_nic *nic, const struct vm_forward *forward)
+{
+	size_t i;
+
+	for (i = 0; i < nic->forward_count; i++) {
+		const struct vm_forward *other = &nic->forwards[i];
+
+		if (other->udp == forward->udp && other->host_port == forward->host_port &&
+		    !strcmp(other->host_address, forward->host_address))
+			break;
+	}
+	return i;
+}
+
+struct forward_change {
+	struct vm_card *card;
+	const struct vm_nic *change;
+	char *error; /* NET_PORT_ERROR_BYTES */
+	int err;
+};
+
+static int remove_forward(struct vm_card *card, const struct vm_forward *forward, char *error)
+{
+	struct nat_forward nat = nat_forward_of(forward);
+	size_t place = forward_place(&card->nic, forward);
+	int err = nat_remove_forward(card->port, &nat, error);
+
+	if (!err)
+		card->nic.forwards[place] = card->nic.forwards[--card->nic.forward_count];
+	return err;
+}
+
+/* On the card's loop, while the bus waits. All that are to be added are, or none. */
+static void change_forwards(void *arg)
+{
+	struct forward_change *todo = arg;
+	const struct vm_nic *change = todo->change;
+	struct vm_nic *nic = &todo->card->nic;
+	char ignored[NET_PORT_ERROR_BYTES];
+	size_t i;
+
+	for (i = 0; i < change->forward_count && !todo->err; i++) {
+		struct nat_forward nat = nat_forward_of(&change->forwards[i]);
+
+		todo->err = nat_add_forward(todo->card->port, &nat, todo->error);
+		if (!todo->err)
+			nic->forwards[nic->forward_count++] = change->forwards[i];
+	}
+	if (todo->err) {
+		for (i--; i > 0; i--)
+			(void)!remove_forward(todo->card, &change->forwards[i - 1], ignored);
+		return;
+	}
+	for (i = 0; i < change->removed_forward_count && !todo->err; i++)
+		todo->err = remove_forward(todo->card, &change->removed_forwards[i], todo->error);
+}
+
+static int card_change_forwards(struct vm_card *card, const struct vm_nic *change, char *error)
+{
+	char why[NET_PORT_ERROR_BYTES];
+	struct forward_change todo = { .card = card, .change = change, .error = why };
+
+	if (!change->forward_count && !change->removed_forward_count)
+		return 0;
+	if (card->nic.kind != VM_NIC_USER) {
+		snprintf(error, VM_ERROR_BYTES, "%s: forwards are for cards on user-mode NAT", card->name);
+		return -LIS_INVALID;
+	}
+	if (card->nic.forward_count + change->forward_count > VM_FORWARDS_MAX) {
+		snprintf(error, VM_ERROR_BYTES, "%s: more than %u forwards", card->name, VM_FORWARDS_MAX);
+		return -LIS_FULL;
+	}
+	for (size_t i = 0; i < change->removed_forward_count; i++) {
+		const struct vm_forward *forward = &change->removed_forwards[i];
+
+		if (forward_place(&card->nic, forward) < card->nic.forward_count)
+			continue;
+		snprintf(error, VM_ERROR_BYTES, "%s: there is no forward %s:%s:%u", card->name,
+			 forward->udp ? "udp" : "tcp", forward->host_address, forward->host_port);
+		return -LIS_NOTFOUND;
+	}
+	io_loop_call_wait(card_loop(card), change_forwards, &todo);
+	if (todo.err)
+		snprintf(error, VM_ERROR_BYTES, "%s: %s", card->name, why);
+	return todo.err;
+}
+
 void cli_vm_nic_change(struct vm *vm, const char *name, const struct vm_nic *change,
 		       struct control_request *request)
 {
@@ -407,6 +504,8 @@ void cli_vm_nic_change(struct vm *vm, const char *name, const struct vm_nic *cha
 		err = check_address(vm, name, change->mac, error);
 	if (!err && new_mtu)
 		err = check_mtu(card, change->mtu, error);
+	if (!err)
+		err = card_change_forwards(card, change, error);
 	if (err) {
 		control_reply_error(request, err, "%s", error);
 		return;

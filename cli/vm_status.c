@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/vm_private.h"
@@ -180,6 +181,24 @@ static struct json_object *addresses_json(struct netvsp *netvsp)
 	return json;
 }
 
+static struct json_object *forwards_json(const struct vm_nic *nic)
+{
+	struct json_object *json = json_object_new_array();
+
+	for (size_t i = 0; i < nic->forward_count; i++) {
+		const struct vm_forward *forward = &nic->forwards[i];
+		bool host6 = strchr(forward->host_address, ':'), guest6 = strchr(forward->guest_address, ':');
+		char text[2 * VM_ADDRESS_BYTES + 32];
+
+		snprintf(text, sizeof(text), "%s:%s%s%s:%u:%s%s%s%s%u", forward->udp ? "udp" : "tcp",
+			 host6 ? "[" : "", forward->host_address, host6 ? "]" : "", forward->host_port,
+			 guest6 ? "[" : "", forward->guest_address, guest6 ? "]" : "",
+			 *forward->guest_address ? ":" : "", forward->guest_port);
+		json_object_array_add(json, json_object_new_string(text));
+	}
+	return json;
+}
+
 static void add_traffic(struct json_object *json, const struct netvsp_status *status)
 {
 	add_number(json, "packets_received", status->packets_received);
@@ -223,6 +242,7 @@ static struct json_object *nic_json(const struct vm_card *card)
 	add_number(json, "channels_open", status.channels_open);
 	add_number(json, "captures", status.captures);
 	json_object_object_add(json, "addresses", addresses_json(card->netvsp));
+	json_object_object_add(json, "forwards", forwards_json(&card->nic));
 	add_traffic(json, &status);
 	return json;
 }

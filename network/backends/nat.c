@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -94,7 +95,9 @@ struct nat {
 	struct io_call *stopped;
 
 	uint32_t complaints;
-	char line[NET_PORT_LINE_BYTES];
+	SlirpConfig setup; /* its strings are gone */
+	char line[NAT_LINE_BYTES];
+	_Atomic uint32_t forward_count; /* read by anyone */
 	uint8_t frame[2 + NET_FRAME_BYTES_MAX]; /* of the guest; IP is aligned to 4 */
 };
 
@@ -552,7 +555,13 @@ static void nat_describe(const struct net_port *port, char *line)
 {
 	const struct nat *nat = (const struct nat *)port;
 
-	memcpy(line, nat->line, sizeof(nat->line));
+	uint32_t forwards = atomic_load_explicit(&nat->forward_count, memory_order_relaxed);
+
+	if (forwards)
+		snprintf(line, NET_PORT_LINE_BYTES, "%s, %u forward%s", nat->line, forwards,
+			 forwards == 1 ? "" : "s");
+	else
+		strcpy(line, nat->line);
 }
 
 static void nat_destroy(struct net_port *port)
@@ -581,6 +590,36 @@ static const struct net_port_ops nat_ops = {
 	.describe = nat_describe,
 	.destroy = nat_destroy,
 };
+
+/* ---- forwards ---- */
+
+int nat_add_forward(struct net_port *port, const struct nat_forward *forward, char *error)
+{
+	struct nat *nat = (struct nat *)port;
+	int err;
+
+	pthread_mutex_lock(&slirp_lock);
+	err = nat_open_forward(nat->slirp, &nat->setup, forward, error);
+	pthread_mutex_unlock(&slirp_lock);
+	if (err)
+		return err;
+	atomic_fetch_add_explicit(&nat->forward_count, 1, memory_order_relaxed);
+	soon(nat);
+	return 0;
+}
+
+int nat_remove_forward(struct net_port *port, const struct nat_forward *forward, char *error)
+{
+	struct nat *nat = (struct nat *)port;
+	int err;
+
+	pthread_mutex_lock(&slirp_lock);
+	err = nat_close_forward(nat->slirp, forward, error);
+	pthread_mutex_unlock(&slirp_lock);
+	if (!err)
+		atomic_fetch_sub_explicit(&nat->forward_count, 1, memory_order_relaxed);
+	return err;
+}
 
 /* ---- creation ---- */
 
@@ -623,7 +662,6 @@ static struct nat *nat_alloc(void)
 int nat_create(const struct nat_config *config, struct net_port **out_port, char *error)
 {
 	static const struct nat_config defaults;
-	SlirpConfig setup;
 	struct nat *nat;
 	int err;
 
@@ -632,17 +670,17 @@ int nat_create(const struct nat_config *config, struct net_port **out_port, char
 	nat = nat_alloc();
 	if (!nat)
 		return net_port_error(error, -LIS_NOMEM, "user network: out of memory");
-	err = nat_setup(config, &setup, nat->line, error);
+	err = nat_setup(config, &nat->setup, nat->line, error);
 	if (err)
 		goto destroy;
 	nat->mtu = config->mtu ? config->mtu : NAT_MTU_DEFAULT;
 	pthread_mutex_lock(&slirp_lock);
-	nat->slirp = slirp_new(&setup, &slirp_callbacks, nat);
-	if (nat->slirp)
-		err = nat_add_forwards(nat->slirp, config, error);
-	else
-		err = net_port_error(error, -LIS_IO, "user network: libslirp does not start");
+	nat->slirp = slirp_new(&nat->setup, &slirp_callbacks, nat);
 	pthread_mutex_unlock(&slirp_lock);
+	if (!nat->slirp)
+		err = net_port_error(error, -LIS_IO, "user network: libslirp does not start");
+	for (uint32_t i = 0; i < config->forward_count && !err; i++)
+		err = nat_add_forward(&nat->port, &config->forwards[i], error);
 	if (err)
 		goto destroy;
 	*out_port = &nat->port;

@@ -58,4 +58,21 @@ struct nat_config {
 int nat_create(const struct nat_config *config, struct net_port **out_port,
 	       char *error) LIS_MUST_USE;
 
+/**
+ * nat_add_forward() - One more.
+ * @port: from nat_create()
+ *
+ * Context: the loop that the port was started on; where it was not, or is not any more, any one thread.
+ * Return: as nat_create().
+ */
+int nat_add_forward(struct net_port *port, const struct nat_forward *forward, char *error) LIS_MUST_USE;
+
+/**
+ * nat_remove_forward() - Take one away, which is told by where it is on the host. What came through it stays
+ * connected, but for UDP.
+ *
+ * Context: as nat_add_forward(). Return: 0, -LIS_NOTFOUND.
+ */
+int nat_remove_forward(struct net_port *port, const struct nat_forward *forward, char *error) LIS_MUST_USE;
+
 #endif

@@ -12,12 +12,14 @@
 #include "network/offload.h"
 
 #define NAT_MTU_DEFAULT 1500u
+/* Room is left for forwards. */
+#define NAT_LINE_BYTES (NET_PORT_LINE_BYTES - 24)
 #define NAT_ETHERTYPE_IPV4 0x0800u
 
 /**
  * nat_setup() - What libslirp is told.
  * @out_setup: holds on to @config's strings
- * @out_line: NET_PORT_LINE_BYTES, for people
+ * @out_line: NAT_LINE_BYTES, for people; of forwards it says nothing
  * @error: as nat_create()
  *
  * Return: 0, -LIS_INVALID.
@@ -25,8 +27,10 @@
 int nat_setup(const struct nat_config *config, SlirpConfig *out_setup, char *out_line,
 	      char *error) LIS_MUST_USE;
 
-/** nat_add_forwards() - All, up to the first that cannot be. Return: as nat_create(). */
-int nat_add_forwards(Slirp *slirp, const struct nat_config *config, char *error) LIS_MUST_USE;
+/** nat_open_forward(), nat_close_forward() - See nat.h; under the lock. @setup: which networks there are. */
+int nat_open_forward(Slirp *slirp, const SlirpConfig *setup, const struct nat_forward *forward,
+		     char *error) LIS_MUST_USE;
+int nat_close_forward(Slirp *slirp, const struct nat_forward *forward, char *error) LIS_MUST_USE;
 
 /* ---- nat_queue.c ---- */
 

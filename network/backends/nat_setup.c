@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The config of a NAT port, and what libslirp makes of it. All of it runs once, before the port
- * does.
+ * The config of a NAT port, and what libslirp makes of it; and its forwards.
  */
 #include "network/backends/nat_private.h"
 
@@ -106,8 +105,7 @@ static int set_ipv6(const struct nat_config *config, SlirpConfig *setup, char *e
 
 static void describe(const struct nat_config *config, const SlirpConfig *setup, char *line)
 {
-	char ipv4[INET_ADDRSTRLEN] = "", ipv6[INET6_ADDRSTRLEN] = "", bits[8] = "",
-	     forwards[24] = "";
+	char ipv4[INET_ADDRSTRLEN] = "", ipv6[INET6_ADDRSTRLEN] = "", bits[8] = "";
 
 	if (setup->in_enabled) {
 		inet_ntop(AF_INET, &setup->vnetwork, ipv4, sizeof(ipv4));
@@ -115,12 +113,9 @@ static void describe(const struct nat_config *config, const SlirpConfig *setup, 
 	}
 	if (setup->in6_enabled)
 		inet_ntop(AF_INET6, &setup->vprefix_addr6, ipv6, sizeof(ipv6));
-	if (config->forward_count)
-		snprintf(forwards, sizeof(forwards), ", %u forward%s", config->forward_count,
-			 config->forward_count == 1 ? "" : "s");
-	snprintf(line, NET_PORT_LINE_BYTES, "user%s%s%s%s%s%s%s%s", *ipv4 ? ", " : "", ipv4, bits,
+	snprintf(line, NAT_LINE_BYTES, "user%s%s%s%s%s%s%s", *ipv4 ? ", " : "", ipv4, bits,
 		 *ipv6 ? ", " : "", ipv6, *ipv6 ? "/64" : "",
-		 config->restricted ? ", restricted" : "", forwards);
+		 config->restricted ? ", restricted" : "");
 }
 
 int nat_setup(const struct nat_config *config, SlirpConfig *out_setup, char *out_line, char *error)
@@ -185,7 +180,7 @@ static bool parse_address(const char *text, uint16_t port, union address *out_ad
 	return false;
 }
 
-static int parse_forward(const struct nat_config *config, const struct nat_forward *forward,
+static int parse_forward(const SlirpConfig *setup, const struct nat_forward *forward,
 			 const char *name, union address *out_host, union address *out_guest,
 			 char *error)
 {
@@ -205,31 +200,38 @@ static int parse_forward(const struct nat_config *config, const struct nat_forwa
 	if (out_host->any.sa_family != out_guest->any.sa_family)
 		return net_port_error(error, -LIS_INVALID,
 				      "%s: one address is of IPv4, the other of IPv6", name);
-	if (out_host->any.sa_family == AF_INET ? config->no_ipv4 : config->no_ipv6)
+	if (out_host->any.sa_family == AF_INET ? !setup->in_enabled : !setup->in6_enabled)
 		return net_port_error(error, -LIS_INVALID, "%s: its network has no %s", name,
 				      out_host->any.sa_family == AF_INET ? "IPv4" : "IPv6");
 	return 0;
 }
 
-static int add_forward(Slirp *slirp, const struct nat_config *config,
-		       const struct nat_forward *forward, char *error)
+static void name_forward(const struct nat_forward *forward, char name[112])
+{
+	snprintf(name, 112, "forward %s:%.64s:%u", forward->udp ? "udp" : "tcp",
+		 forward->host_address ? forward->host_address : FORWARD_HOST_DEFAULT,
+		 forward->host_port);
+}
+
+static socklen_t address_bytes(const union address *address)
+{
+	return address->any.sa_family == AF_INET ? sizeof(address->ipv4) : sizeof(address->ipv6);
+}
+
+int nat_open_forward(Slirp *slirp, const SlirpConfig *setup, const struct nat_forward *forward,
+		     char *error)
 {
 	union address host, guest;
 	char name[112];
 	int err;
 
-	snprintf(name, sizeof(name), "forward %s:%.64s:%u", forward->udp ? "udp" : "tcp",
-		 forward->host_address ? forward->host_address : FORWARD_HOST_DEFAULT,
-		 forward->host_port);
-	err = parse_forward(config, forward, name, &host, &guest, error);
+	name_forward(forward, name);
+	err = parse_forward(setup, forward, name, &host, &guest, error);
 	if (err)
 		return err;
-	if (!slirp_add_hostxfwd(
-		    slirp, &host.any,
-		    host.any.sa_family == AF_INET ? sizeof(host.ipv4) : sizeof(host.ipv6),
-		    &guest.any,
-		    guest.any.sa_family == AF_INET ? sizeof(guest.ipv4) : sizeof(guest.ipv6),
-		    (forward->udp ? SLIRP_HOSTFWD_UDP : 0) | SLIRP_HOSTFWD_V6ONLY))
+	if (!slirp_add_hostxfwd(slirp, &host.any, address_bytes(&host), &guest.any,
+				address_bytes(&guest),
+				(forward->udp ? SLIRP_HOSTFWD_UDP : 0) | SLIRP_HOSTFWD_V6ONLY))
 		return 0;
 	if (errno == EADDRINUSE)
 		return net_port_error(error, -LIS_BUSY, "%s: that port is taken on this machine",
@@ -243,11 +245,16 @@ static int add_forward(Slirp *slirp, const struct nat_config *config,
 	return net_port_errno(error, errno, name);
 }
 
-int nat_add_forwards(Slirp *slirp, const struct nat_config *config, char *error)
+int nat_close_forward(Slirp *slirp, const struct nat_forward *forward, char *error)
 {
-	int err = 0;
+	const char *host = forward->host_address ? forward->host_address : FORWARD_HOST_DEFAULT;
+	union address address;
+	char name[112];
 
-	for (uint32_t i = 0; i < config->forward_count && !err; i++)
-		err = add_forward(slirp, config, &config->forwards[i], error);
-	return err;
+	name_forward(forward, name);
+	if (!parse_address(host, forward->host_port, &address) ||
+	    slirp_remove_hostxfwd(slirp, &address.any, address_bytes(&address),
+				  forward->udp ? SLIRP_HOSTFWD_UDP : 0))
+		return net_port_error(error, -LIS_NOTFOUND, "%s: there is none", name);
+	return 0;
 }

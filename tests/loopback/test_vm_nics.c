@@ -297,6 +297,44 @@ static void a_connection_is_free_when_its_card_is_removed(void **state)
 	}
 }
 
+#define FORWARD_A "tcp:127.0.0.198:47125"
+#define FORWARD_B "udp:127.0.0.198:47126"
+#define FORWARD_C "tcp:127.0.0.198:47127"
+
+/* All that are asked for at once, or none. */
+static void forwards_are_changed_while_the_card_is_there(void **state)
+{
+	struct rig *rig = *state;
+	const struct vm_nic *nic = &rig->base.vm->cards[0].nic;
+
+	change(rig, "nic0", "hostfwd=" FORWARD_A ":22,hostfwd=" FORWARD_B ":53");
+	assert_int_equal(nic->forward_count, 2);
+	refuses(rig, "nic-set", "nic1", "hostfwd=" FORWARD_C ":1,hostfwd=" FORWARD_A ":22", -LIS_BUSY,
+		"nic1: forward " FORWARD_A ": that port is taken");
+	refuses(rig, "nic-set", "nic0", "hostfwd=" FORWARD_C ":1,no-hostfwd=tcp:127.0.0.198:47126", -LIS_NOTFOUND,
+		"nic0: there is no forward tcp:127.0.0.198:47126");
+	/* Nothing was left of those. */
+	assert_int_equal(rig->base.vm->cards[1].nic.forward_count, 0);
+	change(rig, "nic1", "hostfwd=" FORWARD_C ":1");
+	change(rig, "nic0", "no-hostfwd=" FORWARD_A);
+	assert_int_equal(nic->forward_count, 1);
+	assert_true(nic->forwards[0].udp);
+	change(rig, "nic1", "hostfwd=" FORWARD_A ":22,no-hostfwd=" FORWARD_C);
+	refuses(rig, "nic-set", "nic0", "hostfwd=2222:22", -LIS_INVALID, "write it like hostfwd=tcp:2222:22");
+	assert_int_equal(add(rig, "switch:lab"), 2);
+	refuses(rig, "nic-set", "nic2", "hostfwd=" FORWARD_C ":1", -LIS_INVALID, "forwards are for cards on user-mode");
+	/* What is too much, and what there is room for again. */
+	for (uint32_t i = 1; i < VM_FORWARDS_MAX; i++) {
+		char how[64];
+
+		snprintf(how, sizeof(how), "hostfwd=tcp:127.0.0.198:%u:22", 47200 + i);
+		change(rig, "nic0", how);
+	}
+	refuses(rig, "nic-set", "nic0", "hostfwd=" FORWARD_C ":1", -LIS_FULL, "more than 32 forwards");
+	change(rig, "nic0", "no-hostfwd=" FORWARD_B);
+	change(rig, "nic0", "hostfwd=" FORWARD_C ":1");
+}
+
 static void changes_are_there_when_they_are_answered(void **state)
 {
 	struct rig *rig = *state;
@@ -500,6 +538,7 @@ int main(void)
 		TEST(a_card_keeps_its_number_and_a_new_one_gets_the_lowest),
 		TEST(what_cannot_be_is_refused_in_words),
 		TEST(a_connection_is_free_when_its_card_is_removed),
+		TEST(forwards_are_changed_while_the_card_is_there),
 		TEST(changes_are_there_when_they_are_answered),
 		TEST(a_card_is_removed_and_added_under_load),
 		TEST(a_guest_that_does_not_listen_loses_its_card),

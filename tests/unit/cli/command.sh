@@ -72,7 +72,9 @@ expect 2 "^lis: nic: 'eth0': it begins with user" nic a add eth0
 expect 2 '^lis: nic: remove: which card' nic a remove
 expect 2 '^lis: nic: remove: which card' nic a remove nic0 nic1
 expect 2 '^lis: nic: set: a card, and what' nic a set nic0
-expect 2 "^lis: nic: 'vlan=3': there are mac=, link=, speed= and mtu=" nic a set nic0 link=up vlan=3
+expect 2 "^lis: nic: 'vlan=3': there are mac=, link=, speed=, mtu=, hostfwd= and no-hostfwd=" nic a set nic0 link=up vlan=3
+expect 2 "^lis: nic: no-hostfwd: '22' is too much" nic a set nic0 no-hostfwd=tcp:2222:22
+expect 2 "^lis: nic: no-hostfwd=2222: write it like no-hostfwd=tcp:2222 " nic a set nic0 no-hostfwd=2222
 expect 2 '^lis: shutdown: unknown option' shutdown a --frob
 expect 2 '^lis: shutdown: option .--timeout. needs a value' shutdown a --timeout
 expect 2 '^lis: shutdown: --timeout .0.' shutdown a --timeout 0

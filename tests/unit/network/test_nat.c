@@ -537,6 +537,61 @@ static void a_forward_brings_datagrams_to_the_guest_and_back(void **state)
 	nat_end();
 }
 
+static void describes(const char *words)
+{
+	char line[NET_PORT_LINE_BYTES];
+
+	nat_world.port->ops->describe(nat_world.port, line);
+	assert_string_equal(line, words);
+}
+
+/* A new port is listened on at once; one that is taken away is free, and what came through it goes on. */
+static void forwards_come_and_go_while_the_port_runs(void **state)
+{
+	struct nat_forward forward = { .guest_port = 22 };
+	struct tcp tcp = { .guest = guest4, .host = router4, .guest_port = 22, .sequence = 77 };
+	char error[NET_PORT_ERROR_BYTES];
+	uint8_t buffer[16];
+	const uint8_t *syn;
+	int fd, other;
+
+	nat_begin(NULL);
+	settle(nat_world.loop);
+	for (;;) {
+		forward.host_port = free_port(SOCK_STREAM);
+		if (nat_add_forward(nat_world.port, &forward, error) == 0)
+			break;
+	}
+	describes("user, 10.0.2.0/24, fec0::/64, 1 forward");
+	assert_int_equal(nat_add_forward(nat_world.port, &forward, error), -LIS_BUSY);
+	fd = connect_host(SOCK_STREAM, forward.host_port);
+	syn = wait_ip(false, PROTOCOL_TCP);
+	tcp.host_port = (uint16_t)get16(syn);
+	tcp.acknowledged = get32(syn + 4) + 1;
+	tcp_send(&tcp, TCP_SYN | TCP_ACK, NULL, 0, 0);
+	tcp_wait(&tcp);
+
+	assert_int_equal(nat_remove_forward(nat_world.port, &forward, error), 0);
+	assert_int_equal(nat_remove_forward(nat_world.port, &forward, error), -LIS_NOTFOUND);
+	forward.udp = true;
+	assert_int_equal(nat_remove_forward(nat_world.port, &forward, error), -LIS_NOTFOUND);
+	describes("user, 10.0.2.0/24, fec0::/64");
+	settle(nat_world.loop);
+	other = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(other,
+				 (struct sockaddr *)&(struct sockaddr_in){
+					 .sin_family = AF_INET,
+					 .sin_port = htons(forward.host_port),
+					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
+				 sizeof(struct sockaddr_in)),
+			 -1);
+	close(other);
+	tcp_send(&tcp, TCP_ACK | TCP_PSH, "SSH-2.0", 7, 0);
+	assert_int_equal(read_host(fd, buffer, sizeof(buffer)), 7);
+	close(fd);
+	nat_end();
+}
+
 static void expect_error(const struct nat_config *config, int err, const char *words)
 {
 	char error[NET_PORT_ERROR_BYTES] = "";
@@ -647,6 +702,7 @@ int main(void)
 		cmocka_unit_test(a_partial_checksum_is_completed),
 		cmocka_unit_test(what_the_guest_receives_is_said_to_be_right_if_it_listens),
 		cmocka_unit_test(a_forward_brings_a_connection_to_the_guest),
+		cmocka_unit_test(forwards_come_and_go_while_the_port_runs),
 		cmocka_unit_test(a_forward_brings_datagrams_to_the_guest_and_back),
 		cmocka_unit_test(a_taken_port_is_an_error_in_words),
 		cmocka_unit_test(configs_that_cannot_be_are_errors_in_words),
