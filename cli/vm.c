@@ -342,7 +342,7 @@ static int start_loops(struct vm *vm, char *error)
 	size_t count = wanted_io_loops(vm->config);
 
 	for (size_t i = 0; i < count; i++) {
-		char name[16];
+		char name[32];
 		struct io_loop_config config = { .name = name, .poll_max_ns = IO_LOOP_POLL_NS };
 		int err;
 
