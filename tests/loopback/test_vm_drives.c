@@ -858,6 +858,74 @@ static void a_canceled_merge_can_be_run_again(void **state)
 	drop_image(rig, "c.vhdx");
 }
 
+static _Atomic bool asked;
+
+/* Asks for a merge and goes away before it is answered, as by Ctrl-C. Returns NULL where that did not work. */
+static void *ask_and_leave(void *arg)
+{
+	struct rig *rig = arg;
+	char path[64], error[CONTROL_CLIENT_ERROR_BYTES];
+	struct json_object *arguments = json_object_new_object();
+	struct control_client *client;
+
+	snprintf(path, sizeof(path), "%s/vm.sock", rig->base.folder);
+	json_object_object_add(arguments, "drive", json_object_new_string("drive1"));
+	if (control_client_open(path, 60000, &client, error)) {
+		json_object_put(arguments);
+		arg = NULL;
+	} else if (control_client_call(client, "drive-merge", arguments, 100, NULL, error) == -LIS_TIMEOUT) {
+		control_client_close(client);
+	} else {
+		arg = NULL;
+	}
+	atomic_store(&asked, true);
+	return arg;
+}
+
+static void a_merge_that_nobody_waits_for_is_canceled(void **state)
+{
+	struct rig *rig = *state;
+	struct vm_unit *unit = &rig->base.vm->units[1];
+	struct block_driver driver = { .submit = slow_submit, .close = slow_close };
+	struct io_loop *loop = rig->base.vm->loop;
+	pthread_t thread;
+	uint64_t then_ns;
+	void *left;
+
+	add_vhdx(rig, "c.vhdx", "", 1);
+	checkpoint(rig, "drive1", "c1.avhdx");
+	guest_works(rig, 1, 200);
+	guest_rests(rig);
+	/* It does not get beyond the parent's first flush. */
+	slow.device = live_behind(unit->live)->parent;
+	slow.real = slow.device->driver;
+	slow.flushes = 1;
+	driver.name = slow.real->name;
+	slow.device->driver = &driver;
+	atomic_store(&asked, false);
+	assert_int_equal(pthread_create(&thread, NULL, ask_and_leave, rig), 0);
+	while (!atomic_load(&asked))
+		pump_guest(&rig->base);
+	pthread_join(thread, &left);
+	assert_non_null(left);
+	/* It looks five times in a second. */
+	then_ns = io_loop_now_ns(loop) + 1000000000;
+	while (io_loop_now_ns(loop) < then_ns)
+		pump_guest(&rig->base);
+	assert_non_null(unit->merge);
+	slow_goes_on();
+	while (unit->merge)
+		pump_guest(&rig->base);
+	assert_null(unit->doing);
+	assert_non_null(live_behind(unit->live)->parent);
+	guest_works(rig, 1, 100);
+	merge(rig, "drive1", "c.vhdx");
+	guest_rests(rig);
+	remove_drive(rig, "drive1");
+	image_holds(rig, "c.vhdx", 1);
+	drop_image(rig, "c.vhdx");
+}
+
 static void end_with_images(struct rig *rig)
 {
 	drop_image(rig, "c.vhdx");
@@ -962,6 +1030,7 @@ int main(void)
 		TEST(what_checkpoints_put_in_between_goes_again_under_load),
 		TEST(a_merge_that_cannot_be_leaves_all_as_it_was),
 		TEST(a_canceled_merge_can_be_run_again),
+		TEST(a_merge_that_nobody_waits_for_is_canceled),
 		TEST(the_vm_may_end_during_a_merge),
 		TEST(a_drive_that_is_changed_is_busy),
 		TEST(the_vm_may_end_during_an_addition),
