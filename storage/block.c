@@ -181,6 +181,19 @@ void block_submit(struct block_device *device, struct io_loop *loop, struct bloc
 
 /* ---- opening ---- */
 
+/* Kernels differ: some let nobody open such a device for writing, some let the writes fail. */
+static bool is_read_only_device(const struct image_file *file)
+{
+	int read_only = 0, fd = file->is_device ? open(file->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return false;
+	if (ioctl(fd, BLKROGET, &read_only) < 0)
+		read_only = 0;
+	close(fd);
+	return read_only;
+}
+
 static int open_file(struct image_file *file, char *error)
 {
 	int flags = (file->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
@@ -194,6 +207,8 @@ static int open_file(struct image_file *file, char *error)
 	if (!S_ISREG(file->stat.st_mode) && !S_ISBLK(file->stat.st_mode))
 		return image_error(error, -LIS_FORMAT, file->path, "is neither a file nor a block device");
 	file->is_device = S_ISBLK(file->stat.st_mode);
+	if (!file->read_only && is_read_only_device(file))
+		return image_error(error, -LIS_READONLY, file->path, "is a read-only device");
 	if (file->is_device && !file->read_only)
 		flags |= O_EXCL; /* refused while it is mounted or part of something */
 	file->fd = open(file->path, flags);

@@ -13,6 +13,25 @@ disk_of() {
 	return 1
 }
 
+# disk_at LUN: sets $disk to the one there, on the one controller.
+disk_at() {
+	for node in /sys/bus/scsi/devices/*:*:*:"$1"/block/*; do
+		disk=/dev/${node##*/}
+		[ -b "$disk" ] && return 0
+	done
+	return 1
+}
+
+# reads_back MIB: what is written to $disk at MIB is there; $sum is of it.
+reads_back() {
+	dd if=/dev/urandom of=/data bs=64k count=32 2>/dev/null
+	sum=$(md5sum </data)
+	dd if=/data of="$disk" bs=64k seek=$(($1 * 16)) conv=fsync 2>/dev/null || fail "writing to $disk"
+	echo 3 >/proc/sys/vm/drop_caches
+	[ "$(dd if="$disk" bs=64k skip=$(($1 * 16)) count=32 2>/dev/null | md5sum)" = "$sum" ] ||
+		fail "$disk reads back something else"
+}
+
 # shows PATTERN COMMAND...: succeeds, and writes a line with PATTERN.
 shows() {
 	pattern=$1
@@ -65,6 +84,7 @@ mkdir /cd
 wait_for 30 test -b /dev/sr0
 wait_for 10 medium_is one
 shows 'Virtual DVD-ROM' sg_inq /dev/sr0
+shows 'vendor id: Msft' sg_vpd --page=di /dev/sr0
 [ "$(cat /sys/block/sr0/size)" -gt 100 ] || fail 'the size of the medium'
 say mounted
 read -r answer
@@ -77,14 +97,30 @@ wait_for 60 medium_is two
 umount /cd
 say changed
 
-# The host's device.
-wait_for 30 disk_of 16
-disk_of 16
+# The host's devices: a disk by its generic node, another by its block node.
+for lun in 2 3; do
+	wait_for 30 disk_at $lun
+	disk_at $lun
+	shows 'scsi_debug' sg_inq "$disk"
+	reads_back 0
+	refused 9 sg_raw "$disk" 3b 00 00 00 00 00 00 00 00 00 # WRITE BUFFER is not let through
+done
+# A block device of the host as a plain disk.
+wait_for 30 disk_at 4
+disk_at 4
+shows 'Msft' sg_inq "$disk"
+reads_back 0
+say wrote "${sum%% *}"
+reads_back 8
+blkdiscard -o $((8 << 20)) "$disk" || fail 'trimming'
+
+# A CD drive of the host.
+say disks
+wait_for 30 disk_at 5
+disk_at 5
+[ "$disk" = /dev/sr1 ] || fail "the host's CD drive is $disk"
 shows 'scsi_debug' sg_inq "$disk"
-dd if=/dev/urandom of=/data bs=64k count=32 2>/dev/null
-dd if=/data of="$disk" bs=64k conv=fsync 2>/dev/null || fail 'writing to the host'\''s device'
-echo 3 >/proc/sys/vm/drop_caches
-[ "$(dd if="$disk" bs=64k count=32 2>/dev/null | md5sum)" = "$(md5sum </data)" ] || fail 'it reads back something else'
-refused 9 sg_raw "$disk" 3b 00 00 00 00 00 00 00 00 00 # WRITE BUFFER is not let through
+shows 'PDT=5' sg_inq "$disk"
+sg_turs "$disk" || fail 'sg_turs of the CD drive'
 dmesg | grep -E 'cut here|BUG:|Call Trace' && fail 'the kernel complains'
 say scsi ok
