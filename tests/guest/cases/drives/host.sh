@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # shellcheck shell=bash
-rounds=${rounds:-4} many=${many:-63}
+rounds=${rounds:-4} many=${many:-64}
 new_disk "$work/first.vhdx" 64M
 qemu-img create -q -f vhdx "$work/vhdx" 24M
 qemu-img create -q -f vpc -o subformat=dynamic,force_size "$work/vhd" 24M
@@ -44,9 +44,13 @@ for ((i = 1; i <= rounds; i++)); do
 done
 for ((i = 1; i <= many; i++)); do
 	truncate -s 3M "many$i"
-	# One on the first controller, the rest on the second.
-	drive add "many$i,controller=$((i > 1))" >/dev/null
+	# As many as one controller has room for.
+	drive add "many$i,controller=1" >/dev/null
 done
+if ((many == 64)); then
+	truncate -s 3M many65
+	refused 1 'controller 1 has 64 drives already' add many65,controller=1
+fi
 expect vm '@@many' 120
 [[ $(json vm '.drives | length') = $((many + 1)) ]] || fail 'status shows something else'
 for ((i = 1; i <= many; i++)); do
