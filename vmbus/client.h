@@ -79,7 +79,9 @@ struct vmbus_client_ops {
 	void (*unloaded)(void *port);
 	/**
 	 * @channel_alloc: storage for a channel that is offered, any contents, or NULL to do
-	 * without the offer (its id goes back to the host).
+	 * without the offer (its id goes back to the host). After an earlier connection that may
+	 * be what was forgotten of vmbus_client_is_same_channel(): so a device outlives
+	 * hibernation.
 	 */
 	struct vmbus_client_channel *(*channel_alloc)(void *port,
 						      const struct vmbus_client_offer *offer);
@@ -254,6 +256,8 @@ int vmbus_client_request_offers(struct vmbus_client *client) LIS_MUST_USE;
  * vmbus_client_unload() - Have the host forget this guest; ops->unloaded follows.
  * @client: in any state
  *
+ * Then it is idle, and may connect again, maybe to another host.
+ *
  * Drops whatever waits to be sent, so that it can be used while the guest crashes; a guest that
  * does not crash closes its channels first. Versions below 3.0 have no such message: done at once,
  * with GPADLs perhaps still shared.
@@ -282,6 +286,16 @@ void vmbus_client_retry(struct vmbus_client *client);
  */
 struct vmbus_client_channel *vmbus_client_channel(const struct vmbus_client *client,
 						  uint32_t channel_id);
+
+/**
+ * vmbus_client_is_same_channel() - Are two offers, of two connections, of the same channel?
+ *
+ * Ids of channels may be others after an unload; the instance stays, and for sub-channels their index.
+ *
+ * Source: [linux 6.1 drivers/hv/channel_mgmt.c vmbus_onoffer].
+ */
+bool vmbus_client_is_same_channel(const struct vmbus_client_offer *one,
+				  const struct vmbus_client_offer *other);
 
 /**
  * vmbus_client_gpadl_create() - Describe memory to the host; ops->gpadl_created follows.

@@ -14,6 +14,14 @@ struct vmbus_client_channel *vmbus_client_channel(const struct vmbus_client *cli
 	return channel_id <= VMBUS_CHANNEL_ID_MAX ? client->channels[channel_id] : NULL;
 }
 
+bool vmbus_client_is_same_channel(const struct vmbus_client_offer *one,
+				  const struct vmbus_client_offer *other)
+{
+	return !guid_compare(&one->instance_id, &other->instance_id) &&
+	       !guid_compare(&one->interface_id, &other->interface_id) &&
+	       one->sub_channel_index == other->sub_channel_index;
+}
+
 /* Give an id back that no channel of ours has (any more). */
 static void release_id(struct vmbus_client *client, uint32_t channel_id)
 {

@@ -62,9 +62,14 @@ static struct vmbus_client_channel *channel_alloc(void *argument,
 	assert_in_range(offer->channel_id, 1, VMBUS_CHANNEL_ID_MAX);
 	if (port->refuse_offers)
 		return NULL;
+	port->live_channels++;
+	if (port->kept && vmbus_client_is_same_channel(&port->kept->offer, offer)) {
+		channel = port->kept;
+		port->kept = NULL;
+		return channel;
+	}
 	channel = malloc(sizeof(*channel));
 	memset(channel, 0xee, sizeof(*channel)); /* "any contents" */
-	port->live_channels++;
 	return channel;
 }
 
@@ -74,7 +79,10 @@ static void channel_forgotten(void *argument, struct vmbus_client_channel *chann
 
 	port->forgotten++;
 	port->live_channels--;
-	free(channel);
+	if (port->keep_forgotten && !port->kept)
+		port->kept = channel;
+	else
+		free(channel);
 }
 
 static void offered(void *argument, struct vmbus_client_channel *channel)

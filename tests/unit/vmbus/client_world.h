@@ -39,6 +39,8 @@ struct port {
 	int connected, opened, modified, gpadl_created, gpadl_torn_down;
 	uint32_t connects, unloads, offers, deliveries, rescinds, forgotten;
 	bool refuse_offers;
+	bool keep_forgotten; /* one; it is what its channel gets when that is offered again */
+	struct vmbus_client_channel *kept;
 	struct vmbus_client_channel *last_offered, *last_rescinded, *last_opened;
 	uint32_t live_channels; /* given out by channel_alloc, not yet freed */
 	uint32_t signalled_connection, interrupt_bit;

@@ -442,6 +442,34 @@ static void unload_drops_and_forgets_everything(void **state)
 	port_connects(port, VMBUS_VERSION_COPPER);
 }
 
+/* As a guest hibernates: the next host numbers its channels otherwise. */
+static void a_channel_outlives_unload_by_its_instance(void **state)
+{
+	struct port *port = *state;
+	struct vmbus_client_channel *channel;
+	struct vmbus_client_offer sub_channel;
+
+	port_connects(port, VMBUS_VERSION_IRON);
+	channel = host_offers(port, 6, 1, 0);
+	port_opens(port, channel);
+	port->keep_forgotten = true;
+	vmbus_client_unload(&port->client);
+	host_sends_type(port, VMBUS_MSG_UNLOAD_COMPLETE);
+	assert_ptr_equal(port->kept, channel);
+	while (port->read_count < port->posted_count)
+		port->read_count++;
+
+	port_connects(port, VMBUS_VERSION_WIN10_V5_2);
+	assert_ptr_not_equal(host_offers(port, 6, 2, 0), channel); /* another device has its id */
+	assert_ptr_equal(host_offers(port, 9, 1, 0), channel);
+	assert_int_equal(channel->offer.channel_id, 9);
+	sub_channel = channel->offer;
+	sub_channel.sub_channel_index = 1;
+	assert_false(vmbus_client_is_same_channel(&channel->offer, &sub_channel));
+	port_opens(port, channel);
+	assert_int_equal(violations(port), 0);
+}
+
 static void unload_does_not_wait_for_a_host_that_is_not_there(void **state)
 {
 	struct port *port = *state;
@@ -490,6 +518,7 @@ int main(void)
 		WITH_PORT(sub_channels_belong_to_their_primary_channel),
 		WITH_PORT(offers_nobody_asked_for_are_ignored),
 		WITH_PORT(unload_drops_and_forgets_everything),
+		WITH_PORT(a_channel_outlives_unload_by_its_instance),
 		WITH_PORT(unload_does_not_wait_for_a_host_that_is_not_there),
 		WITH_PORT(unload_ends_a_contact_under_way),
 	};
