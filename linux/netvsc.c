@@ -385,6 +385,30 @@ static void netvsc_remove(struct lis_device *device)
 	nic_destroy(nic);
 }
 
+static int netvsc_suspend(struct lis_device *device)
+{
+	struct netvsc_nic *nic = dev_get_drvdata(&device->dev);
+
+	rtnl_lock();
+	netvsc_detach(nic);
+	rtnl_unlock();
+	return 0;
+}
+
+/* As it was: all that is wanted of a card is kept. Its sub-channels are not waited for. */
+static int netvsc_resume(struct lis_device *device)
+{
+	struct netvsc_nic *nic = dev_get_drvdata(&device->dev);
+	int error;
+
+	rtnl_lock();
+	error = netvsc_attach(nic, false);
+	if (error)
+		netvsc_give_up(nic, error);
+	rtnl_unlock();
+	return error;
+}
+
 static const struct hv_vmbus_device_id ids[] = {
 	{ GUID_INIT(0xf8615163, 0xdf3e, 0x46c5, 0x91, 0x3f, 0xf2, 0xd2, 0xf9, 0x65, 0xed, 0x0e) },
 	{ },
@@ -398,6 +422,8 @@ static struct lis_driver driver = {
 	.remove = netvsc_remove,
 	.sub_channel_offered = netvsc_sub_channel_offered,
 	.sub_channel_rescinded = netvsc_sub_channel_rescinded,
+	.suspend = netvsc_suspend,
+	.resume = netvsc_resume,
 	.driver = {
 		/* Interfaces get their names in the order of their cards. */
 		.probe_type = PROBE_FORCE_SYNCHRONOUS,

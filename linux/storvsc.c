@@ -245,7 +245,7 @@ static int recover(struct storvsc_host *host, bool again)
 	bool going;
 
 	lockdep_assert_held(&host->mutex);
-	if (host->dead)
+	if (host->dead || host->suspended)
 		return -ENODEV;
 	going = lis_channel_rescinded(host->device->channel) || READ_ONCE(host->removing);
 	if (!going)
@@ -483,6 +483,39 @@ static void storvsc_remove(struct lis_device *device)
 	host_destroy(host);
 }
 
+/* Commands that come now wait, and so do those that had not ended. */
+static int storvsc_suspend(struct lis_device *device)
+{
+	struct storvsc_host *host = dev_get_drvdata(&device->dev);
+
+	mutex_lock(&host->mutex);
+	scsi_block_requests(host->shost);
+	host->suspended = true;
+	if (close_ports(host))
+		WRITE_ONCE(host->dead, true);
+	mutex_unlock(&host->mutex);
+	return host->dead ? -EBUSY : 0;
+}
+
+static int storvsc_resume(struct lis_device *device)
+{
+	struct storvsc_host *host = dev_get_drvdata(&device->dev);
+	int error = -ENODEV;
+
+	mutex_lock(&host->mutex);
+	host->suspended = false;
+	if (!host->dead)
+		error = set_up(host);
+	if (error)
+		WRITE_ONCE(host->dead, true);
+	scsi_unblock_requests(host->shost);
+	mutex_unlock(&host->mutex);
+	if (error)
+		dev_err(&device->dev, "the controller is not there after hibernation, error %d\n",
+			error);
+	return error;
+}
+
 static const struct hv_vmbus_device_id ids[] = {
 	{ GUID_INIT(0xba6163d9, 0x04a1, 0x4d29, 0xb6, 0x05, 0x72, 0xe2, 0xff, 0xb1, 0xdc, 0x7f),
 	  .driver_data = DEVICE_SCSI },
@@ -500,6 +533,8 @@ static struct lis_driver driver = {
 	.sub_channel_offered = storvsc_sub_channel_offered,
 	.sub_channel_rescinded = storvsc_sub_channel_rescinded,
 	.channel_moved = storvsc_channel_moved,
+	.suspend = storvsc_suspend,
+	.resume = storvsc_resume,
 	.driver = {
 		.probe_type = PROBE_PREFER_ASYNCHRONOUS,
 	},

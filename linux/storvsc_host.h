@@ -75,6 +75,7 @@ struct storvsc_host {
 	bool is_ide;
 	bool added;    /* to the SCSI layer */
 	bool removing; /* nothing is to be set up any more */
+	bool suspended; /* nor now; under @mutex */
 	bool dead;     /* for good: all commands fail. Written under @mutex */
 
 	struct mutex mutex;

@@ -144,21 +144,45 @@ free:
 	return error;
 }
 
-static void utils_remove(struct lis_device *device)
+static void close_channel(struct utils_service *service)
 {
-	struct utils_service *service = dev_get_drvdata(&device->dev);
-
 	/* From here on the work neither uses the rings nor queues itself. */
 	mutex_lock(&service->lock);
 	service->open = false;
 	mutex_unlock(&service->lock);
 	/* From here on nobody else queues it. */
-	lis_channel_close(device->channel);
+	lis_channel_close(service->device->channel);
 	cancel_work_sync(&service->work);
+}
+
+static void utils_remove(struct lis_device *device)
+{
+	struct utils_service *service = dev_get_drvdata(&device->dev);
+
+	close_channel(service);
 	if (service->kind->fini)
 		service->kind->fini(service);
 	device->channel->user = NULL;
 	kfree(service);
+}
+
+static int utils_suspend(struct lis_device *device)
+{
+	struct utils_service *service = dev_get_drvdata(&device->dev);
+
+	close_channel(service);
+	if (service->kind->suspend)
+		service->kind->suspend(service);
+	return 0;
+}
+
+/* The host begins anew: with its versions, and with whatever it asked for before. */
+static int utils_resume(struct lis_device *device)
+{
+	struct utils_service *service = dev_get_drvdata(&device->dev);
+	int error = service->kind->init(service);
+
+	return error ?: open_channel(service);
 }
 
 /* As the services' protocol headers have them: INTERFACE_ID. */
@@ -178,6 +202,8 @@ static struct lis_driver driver = {
 	.ids = ids,
 	.probe = utils_probe,
 	.remove = utils_remove,
+	.suspend = utils_suspend,
+	.resume = utils_resume,
 	.driver.probe_type = PROBE_PREFER_ASYNCHRONOUS,
 };
 

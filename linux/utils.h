@@ -33,10 +33,11 @@ struct utils_service {
 /**
  * struct utils_service_kind - What a service does.
  * @bytes: size of the structure that begins with struct utils_service; comes zeroed
- * @init: begin with the channel's rings, before they are there. Returns 0 or -errno.
+ * @init: begin with the channel's rings, before they are there; also after @suspend. Returns 0 or -errno.
  * @opened: optional; the channel is open, and the host may have sent something already
  * @receive: call the guest end's receive function; returns what that did. Under @lock.
  * @act: optional; do what the service's own event bits say; the host was signalled. Under @lock.
+ * @suspend: optional; end what still runs by itself, the channel is closed: the guest hibernates
  * @fini: optional; end what else still runs: the channel is closed, no other function is called
  * any more
  */
@@ -46,6 +47,7 @@ struct utils_service_kind {
 	void (*opened)(struct utils_service *service);
 	u32 (*receive)(struct utils_service *service);
 	void (*act)(struct utils_service *service, u32 events);
+	void (*suspend)(struct utils_service *service);
 	void (*fini)(struct utils_service *service);
 };
 

@@ -100,5 +100,6 @@ const struct utils_service_kind utils_shutdown = {
 	.init = shutdown_init,
 	.receive = shutdown_receive,
 	.act = shutdown_act,
+	.suspend = shutdown_fini,
 	.fini = shutdown_fini,
 };

@@ -282,16 +282,23 @@ static int timesync_init(struct utils_service *service)
 	return 0;
 }
 
+static void stop_slewing(struct utils_service *service)
+{
+	struct utils_timesync *timesync = to_timesync(service);
+
+	mutex_lock(&service->lock);
+	timesync->slews_left = 0;
+	mutex_unlock(&service->lock);
+	cancel_delayed_work_sync(&timesync->slew_work);
+}
+
 static void timesync_fini(struct utils_service *service)
 {
 	struct utils_timesync *timesync = to_timesync(service);
 
 	if (timesync->ptp)
 		ptp_clock_unregister(timesync->ptp);
-	mutex_lock(&service->lock);
-	timesync->slews_left = 0;
-	mutex_unlock(&service->lock);
-	cancel_delayed_work_sync(&timesync->slew_work);
+	stop_slewing(service);
 }
 
 const struct utils_service_kind utils_timesync = {
@@ -300,5 +307,6 @@ const struct utils_service_kind utils_timesync = {
 	.opened = timesync_opened,
 	.receive = timesync_receive,
 	.act = timesync_act,
+	.suspend = stop_slewing,
 	.fini = timesync_fini,
 };

@@ -64,6 +64,31 @@ static inline void hv_stimer0_isr(void)
 #endif
 
 /*
+ * What runs on the last CPU when the machine sleeps: functions that are given data, of which there is none
+ * with older kernels. A driver says COMPAT_SYSCORE(name, suspend, resume), and registers &name.
+ */
+#if HAVE_SYSCORE
+#define COMPAT_SYSCORE(name, on_suspend, on_resume) \
+	static const struct syscore_ops name##_ops = { \
+		.suspend = on_suspend, .resume = on_resume, \
+	}; \
+	static struct syscore name = { .ops = &name##_ops }
+#else
+#define register_syscore register_syscore_ops
+#define unregister_syscore unregister_syscore_ops
+#define COMPAT_SYSCORE(name, on_suspend, on_resume) \
+	static int name##_suspend(void) \
+	{ \
+		return on_suspend(NULL); \
+	} \
+	static void name##_resume(void) \
+	{ \
+		on_resume(NULL); \
+	} \
+	static struct syscore_ops name = { .suspend = name##_suspend, .resume = name##_resume }
+#endif
+
+/*
  * SCSI hosts. A queuecommand returns an enum scsi_qc_status; where that is not known, one that is
  * an int, as an enum with a negative value is. A sdev_configure is followed by
  * COMPAT_SDEV_CONFIGURE(function) and put into the template as compat_sdev_configure(function); it

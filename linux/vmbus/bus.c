@@ -149,6 +149,35 @@ static void bus_shutdown(struct device *dev)
 		driver->shutdown(to_lis_device(dev));
 }
 
+static int bus_suspend(struct device *dev)
+{
+	struct lis_device *device = to_lis_device(dev);
+
+	if (!device->bound)
+		return 0;
+	if (!to_lis_driver(dev->driver)->suspend)
+		return -EOPNOTSUPP;
+	return to_lis_driver(dev->driver)->suspend(device);
+}
+
+static int bus_resume(struct device *dev)
+{
+	struct lis_device *device = to_lis_device(dev);
+
+	return device->bound ? to_lis_driver(dev->driver)->resume(device) : 0;
+}
+
+/*
+ * Hibernation only: a guest that merely idles keeps its channels, and is woken by what comes in. As late as
+ * the bus itself, and before it.
+ */
+static const struct dev_pm_ops pm_ops = {
+	.freeze_noirq = bus_suspend,
+	.thaw_noirq = bus_resume,
+	.poweroff_noirq = bus_suspend,
+	.restore_noirq = bus_resume,
+};
+
 static struct bus_type bus_type = {
 	.name = "vmbus",
 	.match = bus_match,
@@ -156,6 +185,7 @@ static struct bus_type bus_type = {
 	.probe = bus_probe,
 	.remove = bus_remove,
 	.shutdown = bus_shutdown,
+	.pm = &pm_ops,
 	.bus_groups = lis_bus_groups,
 	.dev_groups = lis_device_groups,
 	.drv_groups = lis_driver_groups,
@@ -366,6 +396,10 @@ static void handle_release(struct work_struct *work)
 	int error = 0;
 	bool stopping;
 
+	if (channel->forgotten) {
+		free_channel(channel); /* its id is no longer its own */
+		return;
+	}
 	spin_lock_irq(&lis_bus.lock);
 	stopping = lis_bus.stopping;
 	if (!stopping)
@@ -402,7 +436,26 @@ void lis_bus_on_rescinded(void *port, struct vmbus_client_channel *core)
 
 void lis_bus_on_offered(void *port, struct vmbus_client_channel *core)
 {
-	queue_work(lis_bus.devices, &to_lis_channel(core)->offer_work);
+	struct lis_channel *channel = to_lis_channel(core);
+
+	/* One that was offered again is a device already. */
+	if (!channel->device)
+		queue_work(lis_bus.devices, &channel->offer_work);
+}
+
+/* The one that had the offer before a hibernation, or NULL. */
+static struct lis_channel *take_absent(const struct vmbus_client_offer *offer)
+{
+	struct lis_channel *channel;
+
+	lockdep_assert_held(&lis_bus.lock);
+	list_for_each_entry(channel, &lis_bus.absent, absent) {
+		if (vmbus_client_is_same_channel(&channel->core.offer, offer)) {
+			list_del_init(&channel->absent);
+			return channel;
+		}
+	}
+	return NULL;
 }
 
 struct vmbus_client_channel *lis_channel_alloc(void *port, const struct vmbus_client_offer *offer)
@@ -411,6 +464,9 @@ struct vmbus_client_channel *lis_channel_alloc(void *port, const struct vmbus_cl
 
 	if (lis_bus.stopping)
 		return NULL;
+	channel = take_absent(offer);
+	if (channel)
+		return &channel->core;
 	channel = kzalloc(sizeof(*channel), GFP_ATOMIC);
 	if (!channel) {
 		pr_err("hv_vmbus: no memory for a channel of device %pUl\n", &offer->instance_id);
@@ -420,6 +476,7 @@ struct vmbus_client_channel *lis_channel_alloc(void *port, const struct vmbus_cl
 	init_completion(&channel->opened_answer);
 	init_completion(&channel->modified_answer);
 	INIT_LIST_HEAD(&channel->node);
+	INIT_LIST_HEAD(&channel->absent);
 	INIT_WORK(&channel->offer_work, handle_offer);
 	INIT_WORK(&channel->rescind_work, handle_rescind);
 	INIT_DELAYED_WORK(&channel->release_work, handle_release);
@@ -451,6 +508,76 @@ void lis_bus_free_channels(void)
 		cancel_delayed_work_sync(&channel->release_work);
 		free_channel(channel);
 	}
+}
+
+/* Hibernation. Nothing is on the ordered workqueue, and nothing comes from the host. */
+
+/* Only a device stays; one that was removed has a channel until that is released. */
+static bool outlives_hibernation(const struct lis_channel *channel)
+{
+	return !channel->core.primary && channel->device &&
+	       device_is_registered(&channel->device->dev);
+}
+
+void lis_bus_hide_channels(void)
+{
+	struct lis_channel *channel;
+
+	list_for_each_entry(channel, &lis_bus.channels, node) {
+		remove_channel_folder(channel);
+		if (!outlives_hibernation(channel))
+			continue;
+		spin_lock_irq(&lis_bus.lock);
+		list_add_tail(&channel->absent, &lis_bus.absent);
+		spin_unlock_irq(&lis_bus.lock);
+	}
+}
+
+void lis_bus_free_other_channels(void)
+{
+	struct lis_channel *channel, *next;
+
+	list_for_each_entry_safe(channel, next, &lis_bus.channels, node) {
+		cancel_delayed_work_sync(&channel->release_work);
+		if (!outlives_hibernation(channel))
+			free_channel(channel);
+	}
+}
+
+void lis_bus_show_channels(void)
+{
+	struct lis_channel *channel;
+
+	mutex_lock(&lis_bus.channels_lock);
+	list_for_each_entry(channel, &lis_bus.channels, node) {
+		/* What is new has its folder from its offer on. */
+		if (!outlives_hibernation(channel) || channel->kobj.state_in_sysfs)
+			continue;
+		spin_lock_irq(&lis_bus.lock);
+		/* Its driver finds the host gone, as with any other rescind. */
+		if (!list_empty(&channel->absent))
+			WRITE_ONCE(channel->core.rescinded, true);
+		spin_unlock_irq(&lis_bus.lock);
+		if (!channel->core.rescinded && channel->device->channels_folder &&
+		    add_channel_folder(channel))
+			pr_warn("hv_vmbus: %s: channel %u is not in sysfs\n",
+				dev_name(&channel->device->dev), channel->core.offer.channel_id);
+	}
+	mutex_unlock(&lis_bus.channels_lock);
+}
+
+void lis_bus_remove_absent(void)
+{
+	struct lis_channel *channel, *next;
+
+	spin_lock_irq(&lis_bus.lock);
+	list_for_each_entry_safe(channel, next, &lis_bus.absent, absent) {
+		list_del_init(&channel->absent);
+		channel->forgotten = true;
+		pr_warn("hv_vmbus: %s: this host does not have it\n", dev_name(&channel->device->dev));
+		queue_work(lis_bus.devices, &channel->rescind_work);
+	}
+	spin_unlock_irq(&lis_bus.lock);
 }
 
 int lis_bus_type_register(void)

@@ -42,7 +42,8 @@ struct lis_channel_counters {
 
 /**
  * struct lis_channel - A channel that the host offered.
- * @core: the portable client's; what it says of the offer is constant, all else is the bus' own
+ * @core: the portable client's; what it says of the offer is constant until the guest hibernates, all else is
+ * the bus' own
  * @device: whose channel it is
  * @cpu: where its interrupts go; changes while channel_moved says so
  * @to_host: valid while open; the channel's user owns it
@@ -69,6 +70,8 @@ struct lis_channel {
 	int opened_error, modified_error;
 	struct kobject kobj;
 	struct list_head node;             /* in the bus' list */
+	struct list_head absent;           /* in lis_bus.absent; under lis_bus.lock */
+	bool forgotten;                    /* by a host that did not offer it again */
 	struct work_struct offer_work, rescind_work;
 	struct delayed_work release_work;
 	struct rcu_head rcu;
@@ -103,6 +106,10 @@ struct lis_device {
  * @sub_channel_rescinded: the channel goes now: close it, if open. Likewise.
  * @channel_moved: optional; channel->cpu has changed. May sleep; may run beside all others.
  * @shutdown: optional; as in struct device_driver
+ * @suspend: the guest hibernates, and the host forgets all its channels: close them. Sub-channels are gone
+ * then, and are offered again when they are asked for. May sleep, other threads cannot be relied on. Without
+ * it, nobody hibernates. Returns 0 or -errno.
+ * @resume: after @suspend, maybe on another machine: open the primary again. Likewise.
  * @driver: owner, probe_type and the like may be set; the rest is filled in
  */
 struct lis_driver {
@@ -114,6 +121,8 @@ struct lis_driver {
 	void (*sub_channel_rescinded)(struct lis_device *device, struct lis_channel *channel);
 	void (*channel_moved)(struct lis_channel *channel);
 	void (*shutdown)(struct lis_device *device);
+	int (*suspend)(struct lis_device *device);
+	int (*resume)(struct lis_device *device);
 	struct device_driver driver;
 
 	spinlock_t dynamic_lock;

@@ -17,6 +17,7 @@ struct lis_bus lis_bus = {
 	.lock = __SPIN_LOCK_UNLOCKED(lis_bus.lock),
 	.channels_lock = __MUTEX_INITIALIZER(lis_bus.channels_lock),
 	.channels = LIST_HEAD_INIT(lis_bus.channels),
+	.absent = LIST_HEAD_INIT(lis_bus.absent),
 };
 
 static unsigned int max_version;
@@ -32,7 +33,7 @@ EXPORT_SYMBOL_GPL(lis_bus_version);
 
 bool lis_bus_can_hibernate(void)
 {
-	return false; /* neither bus nor drivers can open their channels anew under a new kernel */
+	return IS_ENABLED(CONFIG_HIBERNATION);
 }
 EXPORT_SYMBOL_GPL(lis_bus_can_hibernate);
 
@@ -108,7 +109,7 @@ const struct vmbus_client_ops lis_client_ops = {
 static int connect(void)
 {
 	const struct vmbus_client_config config = {
-		.version_max = max_version,
+		.version_max = lis_bus.newest_version,
 		.target_vp = hv_cpu_number_to_vp_number(0),
 		.interrupt_page_gpa = virt_to_phys(lis_bus.interrupt_page),
 		.host_to_guest_monitor_gpa = virt_to_phys(lis_bus.monitor_pages[0]),
@@ -121,7 +122,7 @@ static int connect(void)
 	error = vmbus_client_connect(&lis_bus.client, &config);
 	spin_unlock_irq(&lis_bus.lock);
 	if (error) {
-		pr_err("hv_vmbus: there is no version up to max_version=0x%x\n", max_version);
+		pr_err("hv_vmbus: there is no version up to 0x%x\n", lis_bus.newest_version);
 		return lis_errno(error);
 	}
 	if (!wait_for_completion_timeout(&lis_bus.connected_answer, LIS_ANSWER_SECONDS * HZ)) {
@@ -142,6 +143,7 @@ static int request_offers(void)
 {
 	int error;
 
+	reinit_completion(&lis_bus.delivered);
 	spin_lock_irq(&lis_bus.lock);
 	error = vmbus_client_request_offers(&lis_bus.client);
 	spin_unlock_irq(&lis_bus.lock);
@@ -153,7 +155,8 @@ static int request_offers(void)
 	return 0;
 }
 
-static void disconnect(void)
+/* Returns false where the host does not answer. */
+static bool disconnect(void)
 {
 	unsigned long flags;
 
@@ -162,8 +165,10 @@ static void disconnect(void)
 	reinit_completion(&lis_bus.unloaded);
 	vmbus_client_unload(&lis_bus.client);
 	spin_unlock_irqrestore(&lis_bus.lock, flags);
-	if (!wait_for_completion_timeout(&lis_bus.unloaded, LIS_UNLOAD_SECONDS * HZ))
-		pr_err("hv_vmbus: the host does not let go of this guest\n");
+	if (wait_for_completion_timeout(&lis_bus.unloaded, LIS_UNLOAD_SECONDS * HZ))
+		return true;
+	pr_err("hv_vmbus: the host does not let go of this guest\n");
+	return false;
 }
 
 /* Panic and kexec */
@@ -270,6 +275,7 @@ static int start(void)
 	if (!lis_bus.devices)
 		goto free_messages;
 	lis_bus.stopping = false;
+	lis_bus.newest_version = max_version;
 	vmbus_client_init(&lis_bus.client, &lis_client_ops, &lis_bus);
 	error = lis_synic_start();
 	if (error)
@@ -336,11 +342,64 @@ static const struct acpi_device_id acpi_ids[] = {
 };
 MODULE_DEVICE_TABLE(acpi, acpi_ids);
 
+/*
+ * Hibernation, in two kernels: one takes leave of the host before the picture of its memory is made, connects
+ * to write it, and takes leave for good; the other one does the same before it gives way to the first, which
+ * finds a host that knows nothing of it. All devices have closed their channels before, and open them again
+ * afterwards.
+ */
+static int vmbus_suspend(struct device *dev)
+{
+	u32 version = lis_bus_version();
+
+	spin_lock_irq(&lis_bus.lock);
+	lis_bus.stopping = true;
+	spin_unlock_irq(&lis_bus.lock);
+	flush_workqueue(lis_bus.devices);
+	lis_bus_hide_channels();
+	if (!disconnect())
+		return -ETIMEDOUT;
+	cancel_delayed_work_sync(&lis_bus.retry_work);
+	lis_bus_free_other_channels();
+	/* The other host may know less; more, and devices would be other than they were. */
+	lis_bus.newest_version = version;
+	return 0;
+}
+
+static int vmbus_resume(struct device *dev)
+{
+	int error;
+
+	spin_lock_irq(&lis_bus.lock);
+	lis_bus.stopping = false;
+	spin_unlock_irq(&lis_bus.lock);
+	error = connect();
+	if (!error)
+		error = request_offers();
+	lis_bus_show_channels();
+	return error;
+}
+
+/* Not before all else is awake: it is their drivers that remove them. */
+static void vmbus_complete(struct device *dev)
+{
+	lis_bus_remove_absent();
+}
+
+static const struct dev_pm_ops vmbus_pm_ops = {
+	.freeze_noirq = vmbus_suspend,
+	.thaw_noirq = vmbus_resume,
+	.poweroff_noirq = vmbus_suspend,
+	.restore_noirq = vmbus_resume,
+	.complete = vmbus_complete,
+};
+
 static struct platform_driver vmbus_driver = {
 	.probe = vmbus_probe,
 	.driver = {
 		.name = "vmbus",
 		.acpi_match_table = acpi_ids,
+		.pm = &vmbus_pm_ops,
 		.suppress_bind_attrs = true,
 		.probe_type = PROBE_FORCE_SYNCHRONOUS,
 	},

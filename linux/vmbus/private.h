@@ -28,7 +28,10 @@ struct lis_bus {
 	struct vmbus_client client;
 	struct device *root;
 	bool stopping; /* take no offers any more; under @lock */
+	/* Primary channels from before a hibernation that were not offered again yet; under @lock. */
+	struct list_head absent;
 
+	u32 newest_version; /* to ask for; 0: any */
 	struct completion connected_answer, delivered, unloaded;
 	int connected_error;
 	struct delayed_work retry_work;
@@ -74,6 +77,15 @@ void lis_bus_on_rescinded(void *port, struct vmbus_client_channel *core);
 /* The end, before and after the host forgets the channels. */
 void lis_bus_remove_devices(void);
 void lis_bus_free_channels(void);
+/*
+ * Hibernation: before the host forgets the channels, behind it, and when it has offered them anew. No driver has
+ * a channel open in between.
+ */
+void lis_bus_hide_channels(void);
+void lis_bus_free_other_channels(void);
+void lis_bus_show_channels(void);
+/* Devices that did not come back are removed. */
+void lis_bus_remove_absent(void);
 int lis_driver_add_id(struct lis_driver *driver, const guid_t *interface);
 int lis_driver_remove_id(struct lis_driver *driver, const guid_t *interface);
 int lis_device_set_override(struct lis_device *device, const char *name, size_t bytes);

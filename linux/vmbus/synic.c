@@ -14,6 +14,7 @@
 #include <linux/percpu.h>
 #include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/syscore_ops.h>
 
 #include "linux/vmbus/private.h"
 
@@ -214,7 +215,7 @@ static void set_page(u32 msr, const void *page)
 	hv_set_msr(msr, page ? virt_to_phys((void *)page) | 1 : 0);
 }
 
-static int enable_cpu(unsigned int cpu)
+static void enable_registers(unsigned int cpu)
 {
 	struct cpu_synic *it = per_cpu_ptr(synic, cpu);
 	union hv_synic_sint sint;
@@ -227,6 +228,11 @@ static int enable_cpu(unsigned int cpu)
 	sint.auto_eoi = !(ms_hyperv.hints & HV_DEPRECATING_AEOI_RECOMMENDED);
 	hv_set_msr(HV_X64_MSR_SINT0 + VMBUS_MESSAGE_SINT, sint.as_uint64);
 	hv_set_msr(HV_X64_MSR_SCONTROL, hv_get_msr(HV_X64_MSR_SCONTROL) | 1);
+}
+
+static int enable_cpu(unsigned int cpu)
+{
+	enable_registers(cpu);
 	hv_stimer_legacy_init(cpu, VMBUS_MESSAGE_SINT);
 	return 0;
 }
@@ -264,6 +270,24 @@ static int disable_cpu(unsigned int cpu)
 	lis_synic_disable_cpu(cpu);
 	return 0;
 }
+
+/*
+ * Hibernation. All other CPUs are offline, interrupts are off; the kernel saw to the timer. A kernel that
+ * makes way for a hibernated one leaves nothing behind that would write into its memory, and the
+ * hibernated one finds the registers of that or of a new machine.
+ */
+static int suspend_last_cpu(void *data)
+{
+	lis_synic_disable_cpu(0);
+	return 0;
+}
+
+static void resume_last_cpu(void *data)
+{
+	enable_registers(0);
+}
+
+COMPAT_SYSCORE(last_cpu, suspend_last_cpu, resume_last_cpu);
 
 static void free_pages_of_cpus(void)
 {
@@ -316,6 +340,7 @@ int lis_synic_start(void)
 		return error;
 	}
 	hotplug_state = error;
+	register_syscore(&last_cpu);
 	return 0;
 }
 
@@ -332,6 +357,7 @@ void lis_synic_stop(void)
 
 	if (!hotplug_state)
 		return;
+	unregister_syscore(&last_cpu);
 	lis_synic_leave_cpus();
 	hv_remove_vmbus_handler();
 	/* No interrupt is on its way any more, so nobody queues these anew. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # shellcheck shell=bash
 truncate -s 256M "$work/swap.raw"
+chmod 600 "$work/swap.raw"
 mkswap "$work/swap.raw" >/dev/null
 new_disk "$work/data.vhdx" 64M
 dd if=/dev/urandom of="$work/file" bs=64k count=16 status=none
