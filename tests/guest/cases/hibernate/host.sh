@@ -11,7 +11,9 @@ wait_for 90 test -e "$work/ports"
 read -r down up <"$work/ports"
 machine=(--drive "$work/swap.raw" --drive "$work/data.vhdx" --nic 'user,mac=00:15:5d:01:02:03' --memory 256M)
 append="script.PORT_DOWN=$down script.PORT_UP=$up script.SUM=${sum%% *} script.MODE=${mode:-} script.ROUNDS=${rounds:-0} script.MTU=${mtu:-}"
-vm_start first hibernate "${machine[@]}"
+more=()
+[[ $drivers = stock ]] || more=(--controllers 2)
+vm_start first hibernate "${machine[@]}" "${more[@]}"
 expect first '@@hibernating' 300
 vm_end first 0
 grep -q 'S1SUSPEND' <(head -c 4096 "$work/swap.raw") || fail 'nothing of a hibernated guest is on the disk'
