@@ -483,7 +483,10 @@ static void storvsc_remove(struct lis_device *device)
 	host_destroy(host);
 }
 
-/* Commands that come now wait, and so do those that had not ended. */
+/*
+ * Commands that come now wait, and so do those that had not ended. Nobody is kept from hibernation: where
+ * this were to fail, resume would not be called.
+ */
 static int storvsc_suspend(struct lis_device *device)
 {
 	struct storvsc_host *host = dev_get_drvdata(&device->dev);
@@ -494,7 +497,7 @@ static int storvsc_suspend(struct lis_device *device)
 	if (close_ports(host))
 		WRITE_ONCE(host->dead, true);
 	mutex_unlock(&host->mutex);
-	return host->dead ? -EBUSY : 0;
+	return 0;
 }
 
 static int storvsc_resume(struct lis_device *device)
