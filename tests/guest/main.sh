@@ -45,4 +45,15 @@ find_disks() {
 	[ -n "${mounted:-}" ] || fail 'no disk can be mounted on /boot'
 }
 
+# disk_of MIB: sets $disk to the one of this size.
+disk_of() {
+	for size in /sys/block/sd*/size; do
+		[ "$(cat "$size" 2>/dev/null)" = $(($1 * 2048)) ] || continue
+		disk=${size%/size}
+		disk=/dev/${disk##*/}
+		return 0
+	done
+	return 1
+}
+
 . "/cases/$CASE/guest.sh"

@@ -2,17 +2,6 @@
 # shellcheck shell=sh
 # Drives that are changed while the guest uses them: one has a file system, one is written as it is.
 
-# disk_of MIB: sets $disk to the one of this size.
-disk_of() {
-	for size in /sys/block/sd*/size; do
-		[ "$(cat "$size")" = $(($1 * 2048)) ] || continue
-		disk=${size%/size}
-		disk=/dev/${disk##*/}
-		return 0
-	done
-	return 1
-}
-
 wait_for 30 disk_of 64
 disk_of 64
 mkdir /disk

@@ -14,6 +14,7 @@ disks_of() {
 	echo $count
 }
 
+# disk_of MIB [N]: sets $disk to the one of this size, or the last if there are N.
 disk_of() {
 	[ "$(disks_of "$1")" = "${2:-1}" ] && disks_of "$1" >/dev/null
 }

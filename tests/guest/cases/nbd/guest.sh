@@ -2,16 +2,6 @@
 # shellcheck shell=sh
 # A disk whose NBD server is killed while the guest writes, and comes back. No command may fail.
 
-disk_of() {
-	for size in /sys/block/sd*/size; do
-		[ "$(cat "$size" 2>/dev/null)" = $(($1 * 2048)) ] || continue
-		disk=${size%/size}
-		disk=/dev/${disk##*/}
-		return 0
-	done
-	return 1
-}
-
 wait_for 30 disk_of 16
 disk_of 16
 round=0

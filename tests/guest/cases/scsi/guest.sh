@@ -2,17 +2,6 @@
 # shellcheck shell=sh
 # SCSI as sg3-utils speak it: a disk, a CD drive whose medium changes, a device of the host.
 
-# disk_of MIB: sets $disk to the one of this size.
-disk_of() {
-	for size in /sys/block/sd*/size; do
-		[ "$(cat "$size" 2>/dev/null)" = $(($1 * 2048)) ] || continue
-		disk=${size%/size}
-		disk=/dev/${disk##*/}
-		return 0
-	done
-	return 1
-}
-
 # disk_at LUN: sets $disk to the one there, on the one controller.
 disk_at() {
 	for node in /sys/bus/scsi/devices/*:*:*:"$1"/block/*; do
