@@ -666,6 +666,16 @@ static void give_all_back(void)
 	}
 }
 
+/* No channel gets more sub-allocations than this. */
+static uint32_t share_of_channel(void)
+{
+	uint32_t open = 0;
+
+	for (uint32_t channel = 0; channel < BUS_CHANNELS; channel++)
+		open += bus_is_open(channel);
+	return open ? sub_count / open : sub_count;
+}
+
 /* No sub-allocation is lost: when the guest has given all back, as many frames come as there is room for. */
 static void check_subs(void)
 {
@@ -686,6 +696,8 @@ static void check_subs(void)
 	room = sub_count - 1;
 	if (sub_count >= NET_FRAME_BYTES_MAX / (sub_bytes - 112) + 1)
 		room = sub_count - NET_FRAME_BYTES_MAX / (sub_bytes - 112) - 1;
+	if (room > share_of_channel())
+		room = share_of_channel();
 	for (; frames < 60; frames++)
 		fuzz_port_comes(&none);
 	bus_turn();
