@@ -2,10 +2,11 @@
 /*
  * The event loop: see loop.h.
  *
- * A turn runs calls, timers, pollers and completions. Submissions wait until a turn found nothing (or
- * there are many), so that work and going to sleep cost one system call together. Only the call list is
- * shared between threads (a lock-free stack, reversed when taken); a write to the wake eventfd follows
- * a push only if the loop said it is about to sleep.
+ * A turn runs calls, timers, pollers and completions. Submissions wait until a turn found nothing, so that work and
+ * going to sleep cost one system call together, or until there are a few: a disk that ends many commands at
+ * once must not wait for the last of those that follow them. Only the call list is shared between threads (a
+ * lock-free stack, reversed when taken); a write to the wake eventfd follows a push only if the loop said it is
+ * about to sleep.
  */
 #include "io/loop.h"
 
@@ -22,8 +23,8 @@
 #include "vmbus/os.h"
 
 #define ENTRIES_DEFAULT 256u
-#define COMPLETIONS_AT_ONCE 64u /* [policy] bounds a turn */
-#define SUBMIT_AT_ONCE 32u      /* [policy] submissions that are not kept for the end of the work */
+#define COMPLETIONS_AT_ONCE 16u /* [policy] bounds a turn */
+#define SUBMIT_AT_ONCE 8u       /* [policy] submissions that are not kept for the end of the work */
 #define YIELD_AFTER_NS 4000u    /* [policy] of a spin; most of what comes soon has come by then */
 
 enum sleep_state { AWAKE, ASLEEP };
@@ -90,8 +91,12 @@ struct io_loop_stats io_loop_stats(const struct io_loop *loop)
 
 struct io_uring_sqe *io_loop_sqe(struct io_loop *loop, struct io_op *op)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->uring);
+	struct io_uring_sqe *sqe;
 
+	/* The one before this is whole by now. */
+	if (io_uring_sq_ready(&loop->uring) >= SUBMIT_AT_ONCE)
+		io_uring_submit(&loop->uring);
+	sqe = io_uring_get_sqe(&loop->uring);
 	while (!sqe) {
 		io_uring_submit(&loop->uring);
 		sqe = io_uring_get_sqe(&loop->uring);
@@ -516,8 +521,6 @@ bool io_loop_turn(struct io_loop *loop, bool wait)
 	any = run_calls(loop);
 	any |= run_timers(loop);
 	any |= run_pollers(loop);
-	if (io_uring_sq_ready(&loop->uring) >= SUBMIT_AT_ONCE)
-		io_uring_submit(&loop->uring);
 	any |= run_completions(loop);
 	if (any) {
 		if (loop->poll_ns)
