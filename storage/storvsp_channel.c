@@ -313,7 +313,8 @@ static void execute_without_unit(struct storvsp_request *request)
 		answer_scsi(request);
 		return;
 	default:
-		request->scsi.sense_bytes = 0;
+		/* With sense, as Linux else goes by that of an earlier answer, which may say that it shall try again. */
+		scsi_no_lun_execute(&request->scsi);
 		answer_srb(request, STORVSC_SRB_INVALID_LUN, SCSI_CHECK_CONDITION, 0);
 		return;
 	}

@@ -70,7 +70,7 @@ static int check_reply(struct channel_thread *t, const struct storvsp_reply *rep
 		t->resets++;
 		return reply->packet.status ? -LIS_REFUSED : 0;
 	}
-	if (srb_status == STORVSC_SRB_INVALID_LUN && (reply->id - 1) % 7 == 3) {
+	if ((srb_status & STORVSC_SRB_CODE_MASK) == STORVSC_SRB_INVALID_LUN && (reply->id - 1) % 7 == 3) {
 		t->absent++;
 		return 0;
 	}

@@ -130,7 +130,7 @@ static void finish_io(struct rig *rig, const struct storvsp_reply *reply)
 	assert_true(reply->id >= 1 && reply->id <= DEPTH && slot->busy);
 	slot->busy = rig->busy[slot->lun][slot->block] = false;
 	rig->in_flight--;
-	if (reply->packet.request.srb_status == STORVSC_SRB_INVALID_LUN) {
+	if ((reply->packet.request.srb_status & STORVSC_SRB_CODE_MASK) == STORVSC_SRB_INVALID_LUN) {
 		rig->absent[slot->lun]++;
 		return;
 	}
