@@ -66,16 +66,16 @@ static struct io_call *then(struct live_merge *merge, void (*fn)(struct live_mer
 	return &merge->call;
 }
 
-static void work_done(struct io_work *work)
-{
-	struct live_merge *merge = (struct live_merge *)((char *)work - offsetof(struct live_merge, work));
-
-	merge->then(merge);
-}
-
 static struct live_merge *merge_of(struct io_work *work)
 {
 	return (struct live_merge *)((char *)work - offsetof(struct live_merge, work));
+}
+
+static void work_done(struct io_work *work)
+{
+	struct live_merge *merge = merge_of(work);
+
+	merge->then(merge);
 }
 
 static void work(struct live_merge *merge, void (*run)(struct io_work *work), void (*fn)(struct live_merge *merge))
