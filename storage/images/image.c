@@ -136,6 +136,7 @@ int image_init(struct image *image, const struct image_file *file, const struct 
 	image->device.geometry.read_only = file->read_only;
 	image->device.geometry.buffer_align_bytes = 1;
 	image->fd = file->fd;
+	image->cached = true;
 	image->clear_mode = file->can_punch ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : 0;
 	return 0;
 }
@@ -170,6 +171,7 @@ void image_finish(struct image *image, const struct image_file *file)
 		fcntl(image->fd, F_SETFL, flags);
 		goto out_buffered;
 	}
+	image->cached = false;
 	if (image->device.geometry.buffer_align_bytes < IMAGE_DIRECT_ALIGN_BYTES)
 		image->device.geometry.buffer_align_bytes = IMAGE_DIRECT_ALIGN_BYTES;
 	return;

@@ -45,6 +45,8 @@ struct image {
 	int fd;
 	/* How ranges are cleared: flags for fallocate(2), 0: by writing zeroes only. */
 	int clear_mode;
+	bool cached;       /* a file read through the page cache */
+	atomic_int missed; /* so many reads go by without asking the page cache first */
 	struct image_told told;
 };
 

@@ -15,6 +15,7 @@
 #include "vmbus/os.h"
 
 #define ONE_IO_BYTES (1u << 30) /* [policy] below what the kernel takes in one go */
+#define AFTER_MISS 16 /* [policy] reads that go by the ring when the page cache did not have one */
 
 #define ZERO_BYTES 65536u
 #define ZERO_IOVS 16u
@@ -169,6 +170,35 @@ static void data_done(struct io_op *op, int32_t result)
 	}
 }
 
+/*
+ * What the page cache has is copied by one system call, and needs no way through the ring and back. Only where
+ * the run is the request: many runs could nest as deep as they are many. Returns false where the ring has to.
+ */
+static bool read_cached(struct block_request *request)
+{
+	struct transfer *transfer = transfer_of(request);
+	struct image *image = transfer_image(request);
+	int missed;
+	ssize_t got;
+
+	if (request->op != BLOCK_READ || !image->cached || transfer->left_bytes != request->length_bytes ||
+	    request->iov_count > IOV_MAX)
+		return false;
+	missed = atomic_load_explicit(&image->missed, memory_order_relaxed);
+	if (missed) {
+		atomic_store_explicit(&image->missed, missed - 1, memory_order_relaxed);
+		return false;
+	}
+	got = preadv2(image->fd, request->iov, (int)request->iov_count, (off_t)transfer->file_offset_bytes,
+		      RWF_NOWAIT);
+	if (got <= 0) {
+		atomic_store_explicit(&image->missed, AFTER_MISS, memory_order_relaxed);
+		return false;
+	}
+	data_done(&request->io, (int32_t)got);
+	return true;
+}
+
 void transfer_data(struct block_request *request, uint64_t file_offset_bytes, uint64_t bytes,
 		   transfer_finished *finished)
 {
@@ -183,7 +213,8 @@ void transfer_data(struct block_request *request, uint64_t file_offset_bytes, ui
 		transfer->iov_index++;
 		transfer->iov_skip_bytes = 0;
 	}
-	submit_data(request);
+	if (!read_cached(request))
+		submit_data(request);
 }
 
 /* ---- discard, zeroes ---- */

@@ -75,7 +75,8 @@ void transfer_init(struct image *image, struct block_request *request);
  * @file_offset_bytes: where the run begins in the file
  * @bytes: more than 0
  * @finished: gets 0, -LIS_EMPTY (reading met the end of the file; done_bytes says where), or an
- *            error of block_done; called from the loop's completions, never from here
+ *            error of block_done; called from the loop's completions, or from here if the run is the
+ *            whole of a READ and the page cache has it
  *
  * Context: request->loop's thread.
  */

@@ -95,6 +95,45 @@ static void vectors_longer_than_the_kernel_takes_are_split(void **state)
 	assert_int_equal(block_close(device), 0);
 }
 
+/* Does the file system tell what it has in its cache? */
+static bool cache_can_be_asked(void)
+{
+	uint8_t data[512];
+	struct iovec iov = { data, sizeof(data) };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool can = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == sizeof(data);
+
+	close(fd);
+	return can;
+}
+
+static void what_the_page_cache_has_is_read_at_once(void **state)
+{
+	static uint8_t data[8192], back[sizeof(data)];
+	struct block_device *device = open_raw(1 << 20, NULL);
+	struct iovec iov[2] = { { back, 512 }, { back + 512, sizeof(back) - 512 } };
+	struct block_io io = { .request = { .op = BLOCK_READ, .offset_bytes = 4096, .iov = iov, .iov_count = 2,
+					    .length_bytes = sizeof(back), .done = block_io_done } };
+
+	block_pattern(data, sizeof(data), 0, 5);
+	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 4096, data, sizeof(data)), 0);
+	if (!cache_can_be_asked()) {
+		assert_int_equal(block_close(device), 0);
+		skip();
+	}
+	block_submit(device, loop, &io.request);
+	assert_int_equal(io.ends, 1);
+	assert_int_equal(block_io_wait(&io, loop), 0);
+	assert_memory_equal(back, data, sizeof(data));
+	/* Two sectors are there, the rest is behind the end of the file by now. */
+	assert_int_equal(truncate(path, 5120), 0);
+	io.ends = 0;
+	block_submit(device, loop, &io.request);
+	assert_int_equal(block_io_wait(&io, loop), -LIS_IO);
+	assert_int_equal(io.ends, 1);
+	assert_int_equal(block_close(device), 0);
+}
+
 static void a_file_that_ends_inside_a_sector_has_that_sector(void **state)
 {
 	struct block_open_options read_only = { .read_only = true };
@@ -215,6 +254,7 @@ int main(void)
 		cmocka_unit_test(random_requests_from_three_loops_match_a_model),
 		cmocka_unit_test(direct_requests_match_a_model),
 		cmocka_unit_test(vectors_longer_than_the_kernel_takes_are_split),
+		cmocka_unit_test(what_the_page_cache_has_is_read_at_once),
 		cmocka_unit_test(a_file_that_ends_inside_a_sector_has_that_sector),
 		cmocka_unit_test(a_file_cut_off_under_us_is_an_error_not_zeroes),
 		cmocka_unit_test(a_discard_gives_room_back_and_reads_as_zero),
