@@ -141,6 +141,11 @@ static int sg_io(void *owner, struct sg_io_hdr *io)
 	return cdb[3] & 8 ? -(int)cdb[5] : 0;
 }
 
+static int reset_device(void *owner)
+{
+	return 0;
+}
+
 static void close_device(void *owner)
 {
 }
@@ -152,7 +157,7 @@ static void make_units(uint8_t how)
 	const struct scsi_cd_config cd_config = { .device = &device, .ejected = &left };
 	const struct scsi_passthrough_config passthrough_config = {
 		.read_only = how & 4, .block_bytes = 512, .transfer_bytes_max = 65536, .sg_io = sg_io,
-		.close = close_device,
+		.reset = reset_device, .close = close_device,
 	};
 	char error[SCSI_RESERVATIONS_ERROR_BYTES];
 

@@ -32,6 +32,7 @@ static void work_is_done(struct io_call *call)
 static void *work_thread(void *arg)
 {
 	struct io_workers *workers = arg;
+	bool tells;
 
 	pthread_mutex_lock(&workers->lock);
 	while (true) {
@@ -50,8 +51,10 @@ static void *work_thread(void *arg)
 			workers->end = &workers->first;
 		workers->queued_count--;
 		pthread_mutex_unlock(&workers->lock);
+		tells = work->done;
 		work->run(work);
-		io_loop_call(work->loop, &work->call);
+		if (tells) /* else it may be somebody else's by now */
+			io_loop_call(work->loop, &work->call);
 		pthread_mutex_lock(&workers->lock);
 	}
 	pthread_mutex_unlock(&workers->lock);
@@ -75,6 +78,8 @@ static bool have_thread(struct io_workers *workers)
 
 void io_work_start(struct io_workers *workers, struct io_loop *loop, struct io_work *work)
 {
+	bool tells = work->done;
+
 	work->loop = loop;
 	work->call.fn = work_is_done;
 	work->next = NULL;
@@ -91,7 +96,8 @@ void io_work_start(struct io_workers *workers, struct io_loop *loop, struct io_w
 		pthread_mutex_unlock(&workers->lock);
 	}
 	work->run(work);
-	work->done(work);
+	if (tells)
+		work->done(work);
 }
 
 int io_workers_create(const char *name, uint32_t thread_max, struct io_workers **out_workers)

@@ -13,7 +13,7 @@ struct io_workers;
 /* Embedded in its owner's struct; stays in place until done. */
 struct io_work {
 	void (*run)(struct io_work *work);  /* on a worker's thread */
-	void (*done)(struct io_work *work); /* on the loop, afterwards */
+	void (*done)(struct io_work *work); /* on the loop, afterwards; NULL: nobody needs to know */
 
 	/* The rest is the workers'. */
 	struct io_loop *loop;
@@ -35,13 +35,13 @@ struct io_work {
 int io_workers_create(const char *name, uint32_t thread_max,
 		      struct io_workers **out_workers) LIS_MUST_USE;
 
-/** io_workers_destroy() - With no work under way. NULL is fine. */
+/** io_workers_destroy() - With no work under way but such without @done, which is waited for. NULL is fine. */
 void io_workers_destroy(struct io_workers *workers);
 
 /**
  * io_work_start() - Have @work run.
  * @workers: NULL: at once, by the caller, as where time is simulated
- * @loop: the calling thread's, where it is to be done; NULL with no @workers only
+ * @loop: the calling thread's, where it is to be done; NULL with no @workers or no @done only
  * @work: with run and done set
  *
  * It also runs at once where no thread can be had.

@@ -3,16 +3,23 @@
  * Commands for a device of the host: which are let through, and the way there and back.
  *
  * SG_IO sleeps until the command has ended, so it is a worker's; a device has its own, that one which
- * hangs does not hold up others. What is under way cannot be called back: its time-out ends it.
+ * hangs does not hold up others. What is under way cannot be called back one by one: a reset of the
+ * device ends all of it, or its time-out.
+ *
+ * Resets have a worker of their own, for all others may be asleep in what it is to end. The guest's is answered
+ * when the commands before it are through, and those after it begin when it is: one that came while a worker was
+ * on its way into SG_IO may still miss this.
  */
 #include "storage/scsi_passthrough.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <scsi/sg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "storage/scsi_internal.h"
+#include "vmbus/os.h"
 
 #define TYPE_CD 5u
 
@@ -23,7 +30,12 @@
 struct scsi_passthrough {
 	struct scsi_unit unit;
 	struct scsi_passthrough_config config;
-	struct io_workers *workers;
+	struct io_workers *workers, *resetter;
+	struct io_work reset;
+	int reset_error; /* of the last one; the resetter's */
+	pthread_mutex_t lock;
+	pthread_cond_t is_reset;
+	bool reset_wanted, resetting; /* since it was begun; wanted, or under way. Under the lock */
 };
 
 /* ---- the filter ---- */
@@ -242,6 +254,14 @@ static struct scsi_request *request_of(struct io_work *work)
 	return (struct scsi_request *)((char *)work - offsetof(struct scsi_request, work));
 }
 
+static void wait_for_reset(struct scsi_passthrough *passthrough)
+{
+	pthread_mutex_lock(&passthrough->lock);
+	while (passthrough->resetting)
+		pthread_cond_wait(&passthrough->is_reset, &passthrough->lock);
+	pthread_mutex_unlock(&passthrough->lock);
+}
+
 static void run(struct io_work *work)
 {
 	struct scsi_request *request = request_of(work);
@@ -249,6 +269,7 @@ static void run(struct io_work *work)
 	const struct scsi_passthrough_config *config = &passthrough->config;
 	const uint8_t *cdb = request->cdb;
 
+	wait_for_reset(passthrough);
 	if (scsi_aborted(request)) /* while it waited */
 		return;
 	if (cdb[0] == SCSI_INQUIRY && cdb[1] & 0x01 && cdb[2] == VPD_BLOCK_LIMITS &&
@@ -281,20 +302,66 @@ static void execute(struct scsi_unit *unit, struct scsi_request *request)
 	io_work_start(passthrough->workers, request->loop, &request->work);
 }
 
+/* ---- resets ---- */
+
+/* Guests try again and again: the same failure is told once. EAGAIN: the host is at it already. */
+static void tell_reset(struct scsi_passthrough *passthrough, int error)
+{
+	if (error && error != passthrough->reset_error && error != -EAGAIN)
+		os_log(OS_LOG_WARNING, "%s: the guest's reset does not reach it: %s%s; commands under way end when "
+		       "their time is up", passthrough->config.path, strerror(-error),
+		       error == -EACCES || error == -EPERM ? " (it takes CAP_SYS_ADMIN and CAP_SYS_RAWIO)" : "");
+	passthrough->reset_error = error;
+}
+
+static void reset_run(struct io_work *work)
+{
+	struct scsi_passthrough *passthrough =
+		(struct scsi_passthrough *)((char *)work - offsetof(struct scsi_passthrough, reset));
+
+	pthread_mutex_lock(&passthrough->lock);
+	while (passthrough->reset_wanted) {
+		passthrough->reset_wanted = false;
+		pthread_mutex_unlock(&passthrough->lock);
+		tell_reset(passthrough, passthrough->config.reset(passthrough->config.owner));
+		pthread_mutex_lock(&passthrough->lock);
+	}
+	passthrough->resetting = false;
+	pthread_cond_broadcast(&passthrough->is_reset);
+	pthread_mutex_unlock(&passthrough->lock);
+}
+
+static void reset(struct scsi_unit *unit)
+{
+	struct scsi_passthrough *passthrough = (struct scsi_passthrough *)unit;
+	bool begins;
+
+	pthread_mutex_lock(&passthrough->lock);
+	begins = !passthrough->resetting;
+	passthrough->resetting = passthrough->reset_wanted = true;
+	pthread_mutex_unlock(&passthrough->lock);
+	if (begins)
+		io_work_start(passthrough->resetter, NULL, &passthrough->reset);
+}
+
 /* ---- life ---- */
 
 static void destroy(struct scsi_unit *unit)
 {
 	struct scsi_passthrough *passthrough = (struct scsi_passthrough *)unit;
 
+	io_workers_destroy(passthrough->resetter);
 	io_workers_destroy(passthrough->workers);
 	passthrough->config.close(passthrough->config.owner);
+	pthread_cond_destroy(&passthrough->is_reset);
+	pthread_mutex_destroy(&passthrough->lock);
 	free(passthrough);
 }
 
 static const struct scsi_unit_ops passthrough_ops = {
 	.execute = execute,
 	.destroy = destroy,
+	.reset = reset,
 	.has_own_sense = true,
 };
 
@@ -305,10 +372,15 @@ int scsi_passthrough_create(const struct scsi_passthrough_config *config, struct
 	if (!passthrough)
 		return -LIS_NOMEM;
 	if (config->thread_max &&
-	    io_workers_create("lis-sg", config->thread_max, &passthrough->workers)) {
+	    (io_workers_create("lis-sg", config->thread_max, &passthrough->workers) ||
+	     io_workers_create("lis-sg-reset", 1, &passthrough->resetter))) {
+		io_workers_destroy(passthrough->workers);
 		free(passthrough);
 		return -LIS_NOMEM;
 	}
+	pthread_mutex_init(&passthrough->lock, NULL);
+	pthread_cond_init(&passthrough->is_reset, NULL);
+	passthrough->reset.run = reset_run;
 	passthrough->unit.ops = &passthrough_ops;
 	passthrough->config = *config;
 	*out_unit = &passthrough->unit;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * A SCSI device of the host, given to a guest whole: commands go to it by SG_IO, with the guest's own
- * memory; status, sense and residual come back as the device has them.
+ * memory; status, sense and residual come back as the device has them. A reset by the guest is one of the
+ * device, which has the host's kernel end what is under way, if it lets us: that takes CAP_SYS_ADMIN and
+ * CAP_SYS_RAWIO, and an adapter whose driver can do it.
  *
  * Refused with INVALID COMMAND OPERATION CODE is what reaches beyond the device or would change it for
  * the host: WRITE BUFFER (firmware), EXTENDED COPY and its kin (other devices), MAINTENANCE OUT and
@@ -40,8 +42,14 @@ struct scsi_passthrough_config {
 	uint32_t transfer_bytes_max; /* of one command; 0: no limit */
 	/* SG_IO. May sleep; any thread, many at a time. Return: 0, or a negative errno. */
 	int (*sg_io)(void *owner, struct sg_io_hdr *io);
+	/*
+	 * SG_SCSI_RESET of the device and of nothing else. May sleep; any thread, one at a time. Return: 0, or a
+	 * negative errno.
+	 */
+	int (*reset)(void *owner);
 	void (*close)(void *owner);  /* with nothing under way */
 	void *owner;
+	const char *path;            /* for the log; the owner's */
 	uint32_t thread_max;         /* commands at a time; 0: on the loop, for simulations */
 };
 

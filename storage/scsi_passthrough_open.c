@@ -27,7 +27,13 @@
 #define COMMANDS_AT_ONCE 16u /* [policy] */
 #define PROBE_TIMEOUT_MS 10000u
 
+/* Beside SG_SCSI_RESET_DEVICE: do not go on to what others use, too. Source: [linux 6.1 include/scsi/sg.h] */
+#ifndef SG_SCSI_RESET_NO_ESCALATE
+#define SG_SCSI_RESET_NO_ESCALATE 0x100
+#endif
+
 struct device {
+	char *path;
 	int fd;
 	int block_fd; /* the block node beside a generic one; -1: there is none */
 };
@@ -54,6 +60,15 @@ static int device_sg_io(void *owner, struct sg_io_hdr *io)
 	return ioctl(device->fd, SG_IO, io) < 0 ? -errno : 0;
 }
 
+/* Source: [linux 6.1 drivers/scsi/scsi_error.c scsi_ioctl_reset] */
+static int device_reset(void *owner)
+{
+	const struct device *device = owner;
+	int what = SG_SCSI_RESET_DEVICE | SG_SCSI_RESET_NO_ESCALATE;
+
+	return ioctl(device->fd, SG_SCSI_RESET, &what) < 0 ? -errno : 0;
+}
+
 static void device_close(void *owner)
 {
 	struct device *device = owner;
@@ -62,6 +77,7 @@ static void device_close(void *owner)
 		close(device->fd);
 	if (device->block_fd >= 0)
 		close(device->block_fd);
+	free(device->path);
 	free(device);
 }
 
@@ -165,6 +181,7 @@ int scsi_passthrough_open(const char *path, bool read_only, struct scsi_unit **o
 	struct scsi_passthrough_config config = {
 		.read_only = read_only,
 		.sg_io = device_sg_io,
+		.reset = device_reset,
 		.close = device_close,
 		.thread_max = COMMANDS_AT_ONCE,
 	};
@@ -174,9 +191,11 @@ int scsi_passthrough_open(const char *path, bool read_only, struct scsi_unit **o
 
 	if (!device)
 		return fail(-LIS_NOMEM, error, path, "out of memory");
-	*device = (struct device){ -1, -1 };
+	*device = (struct device){ strdup(path), -1, -1 };
 	config.owner = device;
-	err = open_device(device, path, read_only, &generic, error);
+	config.path = device->path;
+	err = device->path ? open_device(device, path, read_only, &generic, error) :
+			     fail(-LIS_NOMEM, error, path, "out of memory");
 	if (!err && probe_type(device, &config.device_type))
 		err = fail(-LIS_IO, error, path, "does not answer INQUIRY");
 	if (!err) {

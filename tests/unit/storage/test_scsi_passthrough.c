@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Pass-through: which commands get through, what SG_IO is given, and what becomes of its results. */
+/* Pass-through: which commands get through, what SG_IO is given, what becomes of its results, and resets. */
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <scsi/sg.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,14 +14,36 @@
 
 #include "storage/scsi_passthrough.h"
 #include "tests/unit/storage/scsi_fixture.h"
+#include "vmbus/os.h"
 
 /* A host's device that notes what it is asked and answers what the test says. */
 static struct {
 	struct sg_io_hdr asked, answer; /* of the answer: status, sense, residual, host_status */
 	uint8_t cdb[16], sense[32], data[64];
-	int error;
-	unsigned calls, closed;
+	int error, reset_error;
+	unsigned calls, resets, closed;
 } host;
+
+/* What it does on threads: commands hang until a reset, and this takes until it is let go. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool hangs, reset_may_end;
+	unsigned hanging, resetting, during_reset; /* commands, resets, commands */
+} threads = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static char log_text[1024];
+
+/* In place of io/log.c's. */
+void os_log(enum os_log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	(void)level;
+	va_start(arguments, format);
+	vsnprintf(log_text, sizeof(log_text), format, arguments);
+	va_end(arguments);
+}
 
 static int sg_io(void *owner, struct sg_io_hdr *io)
 {
@@ -39,21 +63,76 @@ static int sg_io(void *owner, struct sg_io_hdr *io)
 	return 0;
 }
 
+static int reset_host(void *owner)
+{
+	(void)owner;
+	host.resets++;
+	return host.reset_error;
+}
+
+static int sg_io_thread(void *owner, struct sg_io_hdr *io)
+{
+	bool reset = false;
+
+	(void)owner;
+	pthread_mutex_lock(&threads.lock);
+	host.calls++;
+	threads.during_reset += threads.resetting && !threads.hangs;
+	threads.hanging += threads.hangs;
+	pthread_cond_broadcast(&threads.changed);
+	while (threads.hangs) {
+		reset = true;
+		pthread_cond_wait(&threads.changed, &threads.lock);
+	}
+	pthread_mutex_unlock(&threads.lock);
+	io->host_status = reset ? 8 : 0;
+	return 0;
+}
+
+/* When all that hung is through it waits a little for commands that must not come; one that is late is not missed. */
+static int reset_thread(void *owner)
+{
+	struct timespec until;
+
+	(void)owner;
+	pthread_mutex_lock(&threads.lock);
+	host.resets++;
+	threads.resetting++;
+	pthread_cond_broadcast(&threads.changed);
+	while (!threads.reset_may_end)
+		pthread_cond_wait(&threads.changed, &threads.lock);
+	threads.hangs = false;
+	pthread_cond_broadcast(&threads.changed);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 100000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (!threads.during_reset && !pthread_cond_timedwait(&threads.changed, &threads.lock, &until))
+		;
+	threads.resetting--;
+	pthread_mutex_unlock(&threads.lock);
+	return 0;
+}
+
 static void close_host(void *owner)
 {
 	(void)owner;
 	host.closed++;
 }
 
-static void make_unit(struct scsi_fixture *f, uint8_t type, bool read_only, uint32_t threads)
+static void make_unit(struct scsi_fixture *f, uint8_t type, bool read_only, uint32_t thread_max, bool hangs)
 {
 	const struct scsi_passthrough_config config = {
 		.device_type = type, .read_only = read_only, .block_bytes = type ? 0 : 512,
-		.transfer_bytes_max = 65536, .sg_io = sg_io, .close = close_host, .thread_max = threads,
+		.transfer_bytes_max = 65536, .sg_io = hangs ? sg_io_thread : sg_io,
+		.reset = hangs ? reset_thread : reset_host, .close = close_host, .path = "/dev/sg7",
+		.thread_max = thread_max,
 	};
 
 	scsi_unit_destroy(f->unit);
 	memset(&host, 0, sizeof(host));
+	threads.hangs = hangs;
+	log_text[0] = 0;
 	assert_int_equal(scsi_passthrough_create(&config, &f->unit), 0);
 }
 
@@ -62,7 +141,7 @@ static int setup(void **state)
 	int err = scsi_setup(state);
 
 	if (!err)
-		make_unit(*state, 0, false, 0);
+		make_unit(*state, 0, false, 0, false);
 	return err;
 }
 
@@ -233,12 +312,119 @@ static void what_reaches_beyond_the_device_is_refused(void **state)
 	cdb[0] = 0xa1; /* BLANK */
 	assert_true(scsi_passthrough_permits(cdb, 5, false));
 	assert_false(scsi_passthrough_permits(cdb, 5, true));
-	make_unit(f, 0, true, 0);
+	make_unit(f, 0, true, 0, false);
 	run_10(f, 0x2a, 0, 0, 1, SCSI_DATA_OUT, 512);
 	assert_sense(f, SCSI_SENSE_INVALID_OPERATION);
 	run_10(f, 0x28, 0, 0, 1, SCSI_DATA_IN, 512);
 	assert_good(f, 512);
 	assert_int_equal(host.calls, 1);
+}
+
+/* ---- resets ---- */
+
+struct command {
+	struct scsi_request request;
+	bool done;
+};
+
+static void command_done(struct scsi_request *request)
+{
+	((struct command *)request)->done = true;
+}
+
+static void begin(struct scsi_fixture *f, struct command *command)
+{
+	*command = (struct command){ .request = { .cdb = { 0x00 }, .done = command_done } };
+	scsi_unit_submit(f->unit, f->loop, &command->request);
+}
+
+static void await(struct scsi_fixture *f, const struct command *command)
+{
+	while (!command->done)
+		io_loop_turn(f->loop, true);
+}
+
+static void await_count(const unsigned *count, unsigned value)
+{
+	pthread_mutex_lock(&threads.lock);
+	while (*count != value)
+		pthread_cond_wait(&threads.changed, &threads.lock);
+	pthread_mutex_unlock(&threads.lock);
+}
+
+static void resets_end_what_hangs_and_come_before_what_follows(void **state)
+{
+	const struct io_loop_config config = { .name = "test" };
+	struct command hanging, queued, told, next;
+	struct scsi_fixture *f = *state;
+
+	make_unit(f, 0, false, 1, true);
+	assert_int_equal(io_loop_create(&config, &f->loop), 0);
+	begin(f, &hanging);
+	await_count(&threads.hanging, 1);
+	begin(f, &queued);
+	scsi_unit_reset(f->unit);
+	await_count(&threads.resetting, 1);
+	scsi_unit_reset(f->unit); /* by another, while the first is under way: once more */
+	begin(f, &told);
+	begin(f, &next);
+	assert_false(hanging.done);
+	pthread_mutex_lock(&threads.lock);
+	threads.reset_may_end = true;
+	pthread_cond_broadcast(&threads.changed);
+	pthread_mutex_unlock(&threads.lock);
+	await(f, &hanging);
+	await(f, &queued);
+	await(f, &told);
+	await(f, &next);
+	assert_int_equal(hanging.request.status, SCSI_CHECK_CONDITION);
+	assert_int_equal(hanging.request.sense[2], 0xb); /* ABORTED COMMAND */
+	assert_int_equal(queued.request.status, SCSI_TASK_ABORTED);
+	assert_int_equal(told.request.sense[12], 0x29); /* it was reset */
+	assert_int_equal(next.request.status, SCSI_GOOD);
+	assert_int_equal(host.calls, 2);
+	assert_int_equal(host.resets, 2);
+	assert_int_equal(threads.during_reset, 0);
+	scsi_unit_reset(f->unit);
+	scsi_unit_destroy(f->unit); /* waits for it */
+	f->unit = NULL;
+	assert_int_equal(host.resets, 3);
+	assert_int_equal(host.closed, 1);
+	io_loop_destroy(f->loop);
+	f->loop = NULL;
+}
+
+static void a_reset_that_fails_is_told_once(void **state)
+{
+	struct scsi_fixture *f = *state;
+
+	host.reset_error = -EAGAIN; /* the host's kernel is recovering it already */
+	scsi_unit_reset(f->unit);
+	assert_int_equal(host.resets, 1);
+	assert_string_equal(log_text, "");
+	host.reset_error = -EACCES;
+	scsi_unit_reset(f->unit);
+	assert_non_null(strstr(log_text, "/dev/sg7"));
+	assert_non_null(strstr(log_text, "CAP_SYS_ADMIN"));
+	log_text[0] = 0;
+	scsi_unit_reset(f->unit);
+	assert_string_equal(log_text, "");
+	host.reset_error = -EIO;
+	scsi_unit_reset(f->unit);
+	assert_null(strstr(log_text, "CAP_SYS_ADMIN"));
+	assert_non_null(strstr(log_text, strerror(EIO)));
+	log_text[0] = 0;
+	host.reset_error = 0;
+	scsi_unit_reset(f->unit);
+	assert_string_equal(log_text, "");
+	host.reset_error = -EIO;
+	scsi_unit_reset(f->unit);
+	assert_non_null(strstr(log_text, "/dev/sg7"));
+	assert_int_equal(host.resets, 6);
+	run_cdb(f, CDB(0x00), 0, 0); /* the guest is told that it was reset, and goes on */
+	assert_sense(f, SCSI_SENSE_DEVICE_RESET);
+	run_cdb(f, CDB(0x00), 0, 0);
+	assert_good(f, 0);
 }
 
 /* ---- life ---- */
@@ -248,7 +434,7 @@ static void commands_sleep_on_threads_and_count(void **state)
 	const struct io_loop_config config = { .name = "test" };
 	struct scsi_fixture *f = *state;
 
-	make_unit(f, 0, false, 2);
+	make_unit(f, 0, false, 2, false);
 	assert_int_equal(io_loop_create(&config, &f->loop), 0);
 	for (int i = 0; i < 20; i++) {
 		start(f, CDB(i % 2 ? 0x2a : 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), i % 2 ? SCSI_DATA_OUT : SCSI_DATA_IN,
@@ -291,6 +477,8 @@ int main(void)
 		T(failures_of_the_host_become_sense),
 		T(the_guest_hears_of_the_hosts_limit),
 		T(what_reaches_beyond_the_device_is_refused),
+		T(resets_end_what_hangs_and_come_before_what_follows),
+		T(a_reset_that_fails_is_told_once),
 		T(commands_sleep_on_threads_and_count),
 		T(what_is_no_device_is_named),
 	};
