@@ -75,7 +75,7 @@ void netvsp_forget_guest(struct netvsp *netvsp)
 	netvsp->control_bytes = 0;
 	forget_mtu(netvsp);
 	memset(&netvsp->offloads, 0, sizeof(netvsp->offloads));
-	netvsp->rss.enabled = false;
+	memset(&netvsp->rss, 0, sizeof(netvsp->rss));
 	netvsp->told_link_up = true;
 	netvsp_rndis_set_receive(netvsp);
 	netvsp_mac_set(netvsp, netvsp->permanent_mac);

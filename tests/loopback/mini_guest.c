@@ -311,6 +311,13 @@ int mini_release(struct mini_guest *guest, uint32_t channel_id)
 	return mini_post(guest, guest->connection_id, &released, sizeof(released));
 }
 
+void mini_release_rescinded(struct mini_guest *guest)
+{
+	mini_drain(guest);
+	while (guest->rescinded_count)
+		(void)!mini_release(guest, guest->rescinded[--guest->rescinded_count]);
+}
+
 void mini_signal(struct mini_channel *channel)
 {
 	struct mini_guest *guest = channel->guest;

@@ -61,6 +61,8 @@ int mini_open(struct mini_guest *guest, const struct vmbus_msg_offer_channel *of
 /* Close, tear down, free. */
 int mini_close(struct mini_channel *channel);
 int mini_release(struct mini_guest *guest, uint32_t channel_id);
+/** mini_release_rescinded() - All that went: sub-channels may be offered anew then. */
+void mini_release_rescinded(struct mini_guest *guest);
 /* Write one in-band packet and signal if wanted. -LIS_FULL as the ring. */
 int mini_send(struct mini_channel *channel, uint64_t id, const void *payload, size_t bytes);
 void mini_signal(struct mini_channel *channel);

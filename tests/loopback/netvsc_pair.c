@@ -201,8 +201,7 @@ struct lane *pair_open_lane(struct pair *pair, uint32_t index)
 {
 	const struct pair_config *config = &pair->config;
 	const struct guid id = netvsp_instance_id(pair_mac);
-	const struct vmbus_msg_offer_channel *offer =
-		mini_find_offer(&pair->guest, &id, (uint16_t)index);
+	const struct vmbus_msg_offer_channel *offer;
 	struct lane *lane = &pair->lanes[index];
 	struct netvsc_channel_config channel = {
 		.to_host = &lane->mini.to_host, .from_host = &lane->mini.from_host,
@@ -210,6 +209,7 @@ struct lane *pair_open_lane(struct pair *pair, uint32_t index)
 		.head_pages = config->head_pages ? config->head_pages : 2,
 	};
 
+	offer = mini_find_offer(&pair->guest, &id, (uint16_t)index);
 	assert_non_null(offer);
 	assert_false(lane->open);
 	lane->heads = pages(pair, channel.head_pages, &lane->heads_gpa);
@@ -331,6 +331,8 @@ void pair_leave(struct pair *pair)
 		assert_int_equal(mini_gpadl_teardown(&pair->guest, primary, pair->send.gpadl_id), 0);
 	}
 	pair->receive.gpadl_id = 0;
+	pair_turn_host(pair);
+	mini_release_rescinded(&pair->guest);
 	netvsc_fini(&pair->netvsc);
 	assert_int_equal(pair->allocations, 0);
 }

@@ -93,21 +93,12 @@ int netvsp_guest_call(struct netvsp_guest *guest, const struct nvsp_message *mes
 
 /* ---- set-up ---- */
 
-/* Sub-channels that went with their primary: the host may offer them anew. */
-static void release_rescinded(struct netvsp_guest *guest)
-{
-	mini_drain(&guest->mini);
-	while (guest->mini.rescinded_count)
-		(void)!mini_release(&guest->mini,
-				    guest->mini.rescinded[--guest->mini.rescinded_count]);
-}
-
 int netvsp_guest_open(struct netvsp_guest *guest, uint32_t index)
 {
 	const struct vmbus_msg_offer_channel *offer;
 	int err;
 
-	release_rescinded(guest);
+	mini_release_rescinded(&guest->mini);
 	offer = mini_find_offer(&guest->mini, &guest->instance_id, (uint16_t)index);
 	if (!offer)
 		return -LIS_NOTFOUND;

@@ -835,6 +835,85 @@ static void a_guest_comes_and_goes_many_times(void **state)
 	}
 }
 
+/* A frame of TCP to @mac. Returns what came of it, or NULL. */
+static struct pair_frame *send_to_guest(struct pair *pair, const uint8_t mac[6], uint16_t source_port,
+					uint32_t *out_hash_of_key)
+{
+	struct net_test_frame what = { .ip_version = 4, .protocol = NET_TEST_TCP, .host = 7,
+				       .source_port = source_port, .payload_bytes = 50 };
+	struct net_test_layout layout;
+	uint8_t data[200], key[NDIS_RSS_KEY_BYTES];
+
+	memcpy(what.destination, mac, 6);
+	layout = net_test_build(&what, data);
+	memset(key, source_port, sizeof(key));
+	/* Both addresses and both ports are side by side. */
+	*out_hash_of_key = net_test_toeplitz(key, data + layout.ip_offset + 12, 12);
+	memory_port_queue(&pair->port, data, layout.bytes, NULL);
+	pair_settle(pair);
+	return pair_received(pair);
+}
+
+/* A guest that goes to sleep, as one that changes an MTU, begins anew with what it was told to want. */
+static void a_card_that_is_opened_again_is_new_and_takes_all_that_was_set(void **state)
+{
+	static const uint8_t foreign[6] = { 2, 9, 9, 9, 9, 9 };
+	struct pair *pair = pair_again(state, &(struct pair_config){ .can_receive = ALL_CAN });
+
+	for (uint32_t round = 1; round <= 12; round++) {
+		const uint8_t mac[6] = { 0x02, 0xab, 0xcd, 0xef, 0x10, (uint8_t)round };
+		struct netvsc_rss rss = {
+			.enabled = true, .table_count = NDIS_RSS_TABLE_COUNT,
+			.hash_types = NDIS_HASH_TCP_IPV4,
+		};
+		struct pair_frame *frame;
+		uint32_t hash;
+
+		/* Nothing is left of the round before. */
+		pair->config.guest.mtu = 0;
+		pair->config.guest.coalesce = false;
+		pair_ready(pair, 0);
+		assert_int_equal(netvsp_status(pair->netvsp).mtu, 1500);
+		assert_memory_equal(netvsp_status(pair->netvsp).mac, pair_mac, 6);
+		assert_int_equal(netvsp_status(pair->netvsp).filter, PAIR_FILTER);
+		assert_int_equal(pair->port.receive_can & (NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6), 0);
+		assert_null(send_to_guest(pair, mac, (uint16_t)round, &hash));
+		assert_null(send_to_guest(pair, foreign, (uint16_t)round, &hash));
+		frame = send_to_guest(pair, pair_mac, (uint16_t)round, &hash);
+		assert_non_null(frame);
+		assert_int_equal(frame->lane, 0);
+		assert_false(frame->info.has_hash);
+		free(frame);
+		pair_leave(pair);
+		assert_int_equal(netvsp_status(pair->netvsp).filter, 0);
+
+		pair->config.guest.mtu = 1500 + 500 * round;
+		pair->config.guest.coalesce = true;
+		pair_ready(pair, 3);
+		memset(rss.table, (int)(round % 4), sizeof(rss.table));
+		memset(rss.key, (int)round, sizeof(rss.key));
+		assert_int_equal(pair_control(pair, netvsc_set_mac(&pair->netvsc, mac, 0)), 0);
+		assert_int_equal(pair_control(pair, netvsc_set_rss(&pair->netvsc, &rss, 0)), 0);
+		if (round & 1)
+			assert_int_equal(pair_control(pair, netvsc_set_filter(
+				&pair->netvsc, NDIS_FILTER_PROMISCUOUS, 0)), 0);
+		assert_int_equal(netvsp_status(pair->netvsp).mtu, 1500 + 500 * round);
+		assert_int_equal(netvsp_status(pair->netvsp).channels_open, 4);
+		assert_int_equal(pair->port.receive_can & (NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6),
+				 NET_CAN_TCP_IPV4 | NET_CAN_TCP_IPV6);
+		frame = send_to_guest(pair, mac, (uint16_t)round, &hash);
+		assert_non_null(frame);
+		assert_int_equal(frame->lane, round % 4);
+		assert_true(frame->info.has_hash);
+		assert_int_equal(frame->info.hash, hash);
+		free(frame);
+		frame = send_to_guest(pair, foreign, (uint16_t)round, &hash);
+		assert_int_equal(frame != NULL, round & 1);
+		free(frame);
+		pair_leave(pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -863,6 +942,7 @@ int main(void)
 		TEST(channels_are_closed_in_the_midst_of_traffic),
 		TEST(the_card_goes_in_the_midst_of_traffic),
 		TEST(a_guest_comes_and_goes_many_times),
+		TEST(a_card_that_is_opened_again_is_new_and_takes_all_that_was_set),
 #undef TEST
 	};
 

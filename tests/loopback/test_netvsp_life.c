@@ -76,6 +76,35 @@ static void a_closed_card_begins_anew(void **state)
 	}
 }
 
+/* What it leaves unchanged was never there. */
+static void a_guest_finds_no_hash_table_of_the_one_before(void **state)
+{
+	const uint16_t unchanged = NDIS_RSS_TABLE_UNCHANGED | NDIS_RSS_KEY_UNCHANGED;
+	const struct net_test_frame frame = { .ip_version = 4, .protocol = NET_TEST_UDP };
+	struct world *world = *state;
+	struct netvsp_guest *guest = &world->guest;
+	uint8_t data[100];
+	struct net_test_layout layout = net_test_build(&frame, data);
+
+	for (uint32_t i = 0; i < 6; i++) {
+		bool first = i % 2 == 0;
+
+		world_ready(world, FILTER_ALL);
+		world_channels(world, 1);
+		assert_int_equal(world_set_rss(world, NDIS_HASH_UDP_IPV4, first ? 0 : unchanged, 1, 1), 0);
+		guest->keep = guest->forget = true;
+		memory_port_queue(&world->port, data, layout.bytes, NULL);
+		world_settle(world);
+		assert_int_equal(guest->held_count, 1);
+		assert_int_equal(guest->held[0].channel, first ? 1 : 0);
+		guest->keep = guest->forget = false;
+		netvsp_guest_close(guest, 1);
+		netvsp_guest_close(guest, 0);
+		netvsp_guest_forget_held(guest);
+		world_settle(world);
+	}
+}
+
 static void a_card_goes_under_load(void **state)
 {
 	struct world *world = *state;
@@ -440,6 +469,7 @@ int main(void)
 		TEST(a_card_is_refused_that_makes_no_sense),
 		TEST(a_card_nobody_opened_goes),
 		TEST(a_closed_card_begins_anew),
+		TEST(a_guest_finds_no_hash_table_of_the_one_before),
 		TEST(a_card_goes_under_load),
 		TEST(a_card_that_went_comes_back),
 		TEST(what_the_guest_holds_of_a_card_that_goes_is_its_own),
