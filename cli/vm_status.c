@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/vm_private.h"
+#include "network/rndis.h"
 
 #define NS_PER_MS 1000000u
 
@@ -215,6 +216,27 @@ static void add_traffic(struct json_object *json, const struct netvsp_status *st
 	add_number(json, "send_invalid", status->send_invalid);
 }
 
+/* Which frames the guest wants. */
+static struct json_object *filter_json(uint32_t filter)
+{
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} names[] = {
+		{ NDIS_FILTER_DIRECTED, "directed" },
+		{ NDIS_FILTER_MULTICAST, "multicast" },
+		{ NDIS_FILTER_ALL_MULTICAST, "all_multicast" },
+		{ NDIS_FILTER_BROADCAST, "broadcast" },
+		{ NDIS_FILTER_PROMISCUOUS, "promiscuous" },
+	};
+	struct json_object *json = json_object_new_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (filter & names[i].bit)
+			json_object_array_add(json, json_object_new_string(names[i].name));
+	return json;
+}
+
 static struct json_object *nic_json(const struct vm_card *card)
 {
 	static const char *const kinds[] = { "user", "tap", "switch" };
@@ -240,6 +262,7 @@ static struct json_object *nic_json(const struct vm_card *card)
 	add_number(json, "mtu_bytes", status.mtu);
 	add_number(json, "mtu_max_bytes", status.mtu_max);
 	add_number(json, "channels_open", status.channels_open);
+	json_object_object_add(json, "filter", filter_json(status.filter));
 	add_number(json, "captures", status.captures);
 	json_object_object_add(json, "addresses", addresses_json(card->netvsp));
 	json_object_object_add(json, "forwards", forwards_json(&card->nic));
