@@ -203,8 +203,7 @@ static void follow_link(struct netvsc_nic *nic)
 
 	if (!card)
 		return;
-	if (READ_ONCE(card->core.bits_per_second))
-		nic->speed = (u32)div_u64(card->core.bits_per_second, 1000000);
+	netvsc_take_speed(nic, &card->core);
 	if (nic->moved && was_up) {
 		netif_carrier_off(nic->netdev);
 		nic->moved = false;
@@ -278,7 +277,7 @@ static struct netvsc_nic *nic_create(struct lis_device *device)
 	nic->receive_sections = NETVSC_RECEIVE_BYTES_DEFAULT / NETVSC_RECEIVE_SECTION_BYTES;
 	nic->send_sections = NETVSC_SEND_BYTES_DEFAULT / NETVSC_SEND_SECTION_BYTES;
 	nic->l4_hash = NETVSC_L4_ALL;
-	nic->speed = SPEED_UNKNOWN;
+	nic->speed = nic->host_speed = SPEED_UNKNOWN;
 	nic->duplex = DUPLEX_FULL;
 	nic->msg_enable = netif_msg_init(debug, DEFAULT_MESSAGES);
 	netdev_rss_key_fill(nic->rss_key, sizeof(nic->rss_key));
@@ -395,14 +394,17 @@ static int netvsc_suspend(struct lis_device *device)
 	return 0;
 }
 
-/* As it was: all that is wanted of a card is kept. Its sub-channels are not waited for. */
+/*
+ * As it was: all that is wanted of a card is kept. It has its channels again before anybody looks,
+ * for the stack forgets with a queue what was set of it, its CPUs for example.
+ */
 static int netvsc_resume(struct lis_device *device)
 {
 	struct netvsc_nic *nic = dev_get_drvdata(&device->dev);
 	int error;
 
 	rtnl_lock();
-	error = netvsc_attach(nic, false);
+	error = netvsc_attach(nic, true);
 	if (error)
 		netvsc_give_up(nic, error);
 	rtnl_unlock();

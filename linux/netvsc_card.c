@@ -186,7 +186,8 @@ int netvsc_update_rss(struct netvsc_nic *nic)
 	if (!rss.table_count)
 		return 0;
 	rss.hash_types = hash_types(nic, &card->core);
-	memcpy(rss.table, nic->rss_table, sizeof(rss.table));
+	for (unsigned int i = 0; i < NDIS_RSS_TABLE_COUNT; i++)
+		rss.table[i] = netvsc_rss_queue(nic, i);
 	memcpy(rss.key, nic->rss_key, sizeof(rss.key));
 	/* Hosts want it off while it changes. */
 	error = control(card, netvsc_set_rss(&card->core, &rss, netvsc_now_ns()));
@@ -228,8 +229,6 @@ static void use_channels(struct netvsc_nic *nic)
 	if (!netif_is_rxfh_configured(nic->netdev))
 		for (unsigned int i = 0; i < NDIS_RSS_TABLE_COUNT; i++)
 			nic->rss_table[i] = ethtool_rxfh_indir_default(i, count);
-	for (unsigned int i = 0; i < NDIS_RSS_TABLE_COUNT; i++)
-		nic->rss_table[i] %= count;
 	error = netif_set_real_num_tx_queues(nic->netdev, count) ?:
 		netif_set_real_num_rx_queues(nic->netdev, count);
 	if (!error && (count > 1 || card->rss_set))
@@ -552,9 +551,18 @@ static void take_features(struct netvsc_nic *nic, const struct netvsc *core)
 	netdev->hw_features |= features;
 	netdev->features &= ~CARD_FEATURES | features;
 	netif_set_tso_max_size(netdev, longest);
-	nic->speed = SPEED_UNKNOWN;
-	if (core->bits_per_second)
-		nic->speed = (u32)div_u64(core->bits_per_second, 1000000);
+}
+
+void netvsc_take_speed(struct netvsc_nic *nic, const struct netvsc *core)
+{
+	u64 bits_per_second = READ_ONCE(core->bits_per_second);
+	u32 speed = SPEED_UNKNOWN;
+
+	if (bits_per_second)
+		speed = (u32)div_u64(bits_per_second, 1000000);
+	if (speed != nic->host_speed)
+		nic->speed = speed;
+	nic->host_speed = speed;
 }
 
 static int attach(struct netvsc_nic *nic, bool wait)
@@ -580,6 +588,7 @@ static int attach(struct netvsc_nic *nic, bool wait)
 		return error;
 	}
 	take_features(nic, &card->core);
+	netvsc_take_speed(nic, &card->core);
 	ask_for_channels(nic, card, wait);
 	return 0;
 }

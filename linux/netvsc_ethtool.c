@@ -198,7 +198,7 @@ static int get_rxfh(struct net_device *netdev, struct ethtool_rxfh_param *rxfh)
 
 	rxfh->hfunc = ETH_RSS_HASH_TOP;
 	for (u32 i = 0; rxfh->indir && i < get_rxfh_indir_size(netdev); i++)
-		rxfh->indir[i] = nic->rss_table[i];
+		rxfh->indir[i] = netvsc_rss_queue(nic, i);
 	if (rxfh->key)
 		memcpy(rxfh->key, nic->rss_key, sizeof(nic->rss_key));
 	return 0;

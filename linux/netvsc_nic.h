@@ -120,9 +120,9 @@ struct netvsc_nic {
 	u32 receive_sections, send_sections;
 	u32 l4_hash;                    /* NETVSC_L4_* */
 	u8 rss_key[NDIS_RSS_KEY_BYTES];
-	u8 rss_table[NDIS_RSS_TABLE_COUNT];
+	u8 rss_table[NDIS_RSS_TABLE_COUNT]; /* by queues, some of which there may not be */
 	u32 filter;                     /* as the host has it */
-	u32 speed;
+	u32 speed, host_speed;          /* as is shown, and as the host said last; Mb/s */
 	u8 duplex;
 	u32 msg_enable;
 	struct bpf_prog __rcu *xdp_prog;
@@ -178,11 +178,25 @@ static inline struct netvsc_card *netvsc_card_of(struct netvsc_nic *nic)
 	return rtnl_dereference(nic->card);
 }
 
+/** netvsc_rss_queue() - Where the table's flows go, as far as there are queues. Context: RTNL. */
+static inline u8 netvsc_rss_queue(const struct netvsc_nic *nic, unsigned int i)
+{
+	return nic->rss_table[i] % nic->netdev->real_num_rx_queues;
+}
+
 /* Requests of control. Context: RTNL; sleep. Return: 0 or -errno. */
 int netvsc_update_filter(struct netvsc_nic *nic);
 int netvsc_update_rss(struct netvsc_nic *nic);
 int netvsc_update_mac(struct netvsc_nic *nic, const u8 *mac);
 int netvsc_update_coalescing(struct netvsc_nic *nic, bool coalesce);
+
+/**
+ * netvsc_take_speed() - The speed that the host says; while it says the same, whoever has set
+ * another one keeps it.
+ *
+ * Context: RTNL.
+ */
+void netvsc_take_speed(struct netvsc_nic *nic, const struct netvsc *core);
 
 /** netvsc_set_carrier() - As the host says the link is, if the interface is up. Context: RTNL. */
 void netvsc_set_carrier(struct netvsc_nic *nic);

@@ -109,7 +109,8 @@ struct lis_device {
  * @suspend: the guest hibernates, and the host forgets all its channels: close them. Sub-channels are gone
  * then, and are offered again when they are asked for. May sleep, other threads cannot be relied on. Without
  * it, nobody hibernates. Returns 0 or -errno.
- * @resume: after @suspend, maybe on another machine: open the primary again. Likewise.
+ * @resume: after @suspend, maybe on another machine: open the primary again. Likewise; sub-channels
+ * that are asked for are offered while it waits.
  * @driver: owner, probe_type and the like may be set; the rest is filled in
  */
 struct lis_driver {

@@ -30,6 +30,13 @@ configure_tag() {
 	add_addresses eth0.5 78
 }
 
+# set_to ETHTOOL-OPTION ARGUMENT...: of eth0.
+set_to() {
+	option=$1
+	shift
+	ethtool "$option" eth0 "$@" >/tmp/set 2>&1 || fail "ethtool $option eth0 $*: $(cat /tmp/set)"
+}
+
 # transfer KIB WHAT ADDRESS...: bytes by TCP and datagrams by UDP, there and back.
 transfer() {
 	kib=$1 what=$2

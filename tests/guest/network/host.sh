@@ -57,3 +57,20 @@ start_peer() {
 	"$guest/exchange" serve 7 >"$work/peer" &
 	wait_for 30 grep -q serving "$work/peer"
 }
+
+frames() {
+	"$guest/frames" "$@"
+}
+
+# filter_lets 0|3 ADDRESS OWN-ADDRESS: does a frame to ADDRESS arrive (0), or not (3)? The guest tells its filter
+# to the host when it likes.
+filter_lets() {
+	local end=$((SECONDS + 20)) status
+	while :; do
+		status=0
+		frames first lis0 "$2" "$3" || status=$?
+		[[ $status != "$1" ]] || return 0
+		((SECONDS < end)) || { echo "it ends with $status"; return 1; }
+		pause 0.3
+	done
+}

@@ -4,12 +4,6 @@
 # stack do for each other, with all checksums computed by the host; XDP by the driver itself; filters and link.
 . /network.sh
 
-set_to() { # ETHTOOL-OPTION ARGUMENT...
-	option=$1
-	shift
-	ethtool "$option" eth0 "$@" >/tmp/set 2>&1 || fail "ethtool $option eth0 $*: $(cat /tmp/set)"
-}
-
 shows() { # ETHTOOL-OPTION|'' PATTERN
 	# shellcheck disable=SC2086
 	ethtool $1 eth0 >/tmp/shown 2>&1

@@ -40,23 +40,6 @@ check_end() {
 		{ echo 'not all of it went over the wire'; return 1; }
 }
 
-frames() {
-	"$guest/frames" "$@"
-}
-
-# filter_lets 0|3 ADDRESS OWN-ADDRESS: does a frame to ADDRESS arrive (0), or not (3)? The guest tells its filter
-# to the host when it likes.
-filter_lets() {
-	local end=$((SECONDS + 20)) status
-	while :; do
-		status=0
-		frames first lis0 "$2" "$3" || status=$?
-		[[ $status != "$1" ]] || return 0
-		((SECONDS < end)) || { echo "it ends with $status"; return 1; }
-		pause 0.3
-	done
-}
-
 make_wire 9000
 set_mtu 1500
 start_peer

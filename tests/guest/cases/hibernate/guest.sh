@@ -21,8 +21,10 @@ if [ "${STAGE:-}" = resume ]; then
 	fail 'this kernel does not go over to the hibernated one'
 fi
 
-# transfer WHAT: what the host sends is what it said it would; what it gets is what was sent.
-transfer() {
+. /cases/hibernate/cards.sh
+
+# by_nat WHEN: what the host sends is what it said it would; what it gets is what was sent.
+by_nat() {
 	ping -c 2 -W 10 10.0.2.2 >/dev/null || fail "ping, $1"
 	sum=$(nc 10.0.2.2 "$PORT_DOWN" </dev/null | md5sum)
 	[ "${sum%% *}" = "$SUM" ] || fail "the host's file, $1"
@@ -53,10 +55,10 @@ swapon /dev/$swap || fail 'swapon'
 mkdir /mnt
 mount /dev/$data /mnt || fail 'mount'
 dd if=/dev/urandom of=/data bs=64k count=16 2>/dev/null
-ip link set eth0 up || fail 'link up'
-udhcpc -i eth0 -n -q >/tmp/udhcpc 2>&1 || fail "DHCP: $(tail -n1 /tmp/udhcpc)"
-[ -z "${MTU:-}" ] || ip link set eth0 mtu "$MTU" || fail 'MTU'
-transfer before
+set_cards
+udhcpc -i eth1 -n -q >/tmp/udhcpc 2>&1 || fail "DHCP: $(tail -n1 /tmp/udhcpc)"
+by_nat before
+check_cards before
 write_file before
 exec 9>/mnt/open
 echo before >&9
@@ -76,19 +78,23 @@ echo 1 >/sys/module/suspend/parameters/pm_test_delay
 echo devices >/sys/power/pm_test
 echo freeze >/sys/power/state || fail 'suspend to idle'
 echo none >/sys/power/pm_test
-transfer 'after a suspend to idle'
+check_cards 'after a suspend to idle'
+by_nat 'after a suspend to idle'
 
 i=0
 while [ $i -lt "${ROUNDS:-0}" ]; do
 	i=$((i + 1))
 	echo test_resume >/sys/power/disk
 	echo disk >/sys/power/state || fail "round $i"
-	transfer "round $i"
+	check_cards "round $i"
+	by_nat "round $i"
 	write_file "$i"
 done
 
 echo 0 >/sys/power/image_size
 echo "${MODE:-platform}" >/sys/power/disk
+attach_program
+say end
 say hibernating
 echo disk >/sys/power/state || fail "it does not hibernate: $(dmesg | tail -n 5)"
 
@@ -103,8 +109,10 @@ md5sum -c /sums >/dev/null || fail 'what was written before'
 write_file after
 echo 3 >/proc/sys/vm/drop_caches
 md5sum -c /sums >/dev/null || fail 'what was written after'
-[ -z "${MTU:-}" ] || [ "$(cat /sys/class/net/eth0/mtu)" = "$MTU" ] || fail 'the MTU is another one'
-transfer after
+check_cards after
+check_program
+by_nat after
+say end
 same_channels() {
 	channels | cmp -s - /tmp/channels
 }
@@ -116,7 +124,7 @@ if [ "$DRIVERS" = ours ]; then
 	}
 	wait_for 20 has_left
 fi
-! dmesg | grep -E 'cut here|BUG:|Call Trace|WARNING: CPU|broke the protocol' || fail 'the kernel complains'
+kernel_is_content
 exec 9>&-
 umount /mnt
 say all there

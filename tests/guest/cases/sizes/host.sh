@@ -2,10 +2,6 @@
 # shellcheck shell=bash
 . "$here/network/host.sh"
 
-frames() {
-	"$guest/frames" "$@"
-}
-
 make_tap 65521
 append=" script.MAC=$mac script.RANGES=${ranges:-}"
 vm_start vm sizes --nic "tap:lis0,mac=$mac"
