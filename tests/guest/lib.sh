@@ -49,7 +49,8 @@ expect() {
 	expected=''
 	while :; do
 		if IFS= read -r part <&"${!fd}"; then
-			expected+=${part%$'\r'}
+			expected+=$part
+			expected=${expected%$'\r'} # it may have come before the rest of its line's end
 			[[ ! $expected =~ $pattern ]] || return 0
 			expected=''
 			continue
