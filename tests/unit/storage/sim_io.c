@@ -110,6 +110,16 @@ ssize_t pread(int fd, void *data, size_t bytes, off_t at)
 	return syscall(SYS_pread64, fd, data, bytes, at);
 }
 
+/* Faults are the disk's: what they may hit is not in the page cache. */
+ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t at, int flags)
+{
+	if (sim.fault.kinds & SIM_READ) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return syscall(SYS_preadv2, fd, iov, count, at, 0, flags);
+}
+
 ssize_t copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t bytes, unsigned flags)
 {
 	static char data[1 << 16];
