@@ -111,21 +111,21 @@ static struct copy_port *as_copy(struct net_port *port)
 	return (struct copy_port *)port;
 }
 
-static bool copy_poll(struct io_poller *poller)
+static uint32_t copy_poll(struct io_poller *poller)
 {
 	struct copy_port *port = (struct copy_port *)((char *)poller - offsetof(struct copy_port, poller));
 
 	/* There is always more: told once for each time that the VSP saw the end. */
 	if (!port->give)
-		return false;
+		return 0;
 	port->give = false;
 	port->user->ready(port->user);
-	return true;
+	return 1;
 }
 
-static bool copy_sleep(struct io_poller *poller)
+static uint32_t copy_sleep(struct io_poller *poller)
 {
-	return false;
+	return 0;
 }
 
 static void copy_wake(struct io_poller *poller)

@@ -27,6 +27,12 @@
 #define SUBMIT_AT_ONCE 8u       /* [policy] submissions that are not kept for the end of the work */
 #define YIELD_AFTER_NS 4000u    /* [policy] of a spin; most of what comes soon has come by then */
 
+/* [policy] With one CPU: see adapt_patience(). A round trip is 2 or 3 requests for each time the loop wakes. */
+#define CROWD 5u              /* requests between two sleeps that show a stream */
+#define CROWDS_OF_STREAM 3u
+#define WAKES_PATIENT 32u     /* then it is seen whether there were crowds */
+#define WAKES_EAGER 512u      /* then patience is tried again: to a hasty loop a stream may look like round trips */
+
 enum sleep_state { AWAKE, ASLEEP };
 
 struct io_loop {
@@ -50,7 +56,11 @@ struct io_loop {
 	_Atomic pid_t runner;  /* thread that runs the loop; 0: nobody */
 	pthread_t thread;
 	bool has_thread;
+	uint32_t requests;     /* since the last sleep */
 	bool one_cpu;          /* this is all there is */
+	/* On the loop's own thread then: */
+	bool adapts_patience, patient;
+	uint32_t wakes, crowds; /* since patience was decided on */
 };
 
 static _Thread_local pid_t own_tid;
@@ -120,6 +130,7 @@ static bool run_completions(struct io_loop *loop)
 		if (op)
 			op->done(op, result);
 	}
+	loop->requests += count;
 	return count > 0;
 }
 
@@ -408,11 +419,12 @@ static void wake_pollers(struct io_loop *loop)
 static bool run_pollers(struct io_loop *loop)
 {
 	struct io_poller *poller;
-	bool any = false;
+	uint32_t requests = 0;
 
 	for_each_poller(loop, poller)
-		any |= poller->poll(poller);
-	return any;
+		requests += poller->poll(poller);
+	loop->requests += requests;
+	return requests > 0;
 }
 
 /* True: every poller will be woken from outside. */
@@ -492,6 +504,34 @@ static void wait_for_completion(struct io_loop *loop)
 	io_uring_submit_and_wait_timeout(&loop->uring, &cqe, 1, limit, NULL);
 }
 
+static void set_patience(struct io_loop *loop, bool patient)
+{
+	const struct sched_param none = { 0 };
+
+	loop->wakes = loop->crowds = 0;
+	if (loop->patient == patient)
+		return;
+	loop->patient = patient;
+	/* It may be forbidden; then it is as it was. */
+	pthread_setschedparam(pthread_self(), patient ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
+/*
+ * On a machine with one CPU each signal of the guest takes the CPU from it, for one request of a stream. A batch
+ * thread waits until the guest does, or its slice is over; by then there are many. But if there never are, as with
+ * round trips, that is time lost.
+ */
+static void adapt_patience(struct io_loop *loop)
+{
+	loop->wakes++;
+	loop->crowds += loop->requests >= CROWD;
+	loop->requests = 0;
+	if (loop->crowds >= CROWDS_OF_STREAM)
+		set_patience(loop, true);
+	else if (loop->wakes >= (loop->patient ? WAKES_PATIENT : WAKES_EAGER))
+		set_patience(loop, !loop->patient);
+}
+
 static void sleep_until_work(struct io_loop *loop)
 {
 	uint64_t slept_at_ns;
@@ -502,6 +542,8 @@ static void sleep_until_work(struct io_loop *loop)
 	/* Pairs with io_loop_call() and io_loop_stop(). */
 	if (!atomic_load(&loop->calls) && !atomic_load(&loop->stop)) {
 		loop->stats.sleeps++;
+		if (loop->adapts_patience)
+			adapt_patience(loop);
 		slept_at_ns = loop->config.poll_max_ns ? monotonic_ns() : 0;
 		wait_for_completion(loop);
 		if (loop->config.poll_max_ns) {
@@ -549,26 +591,16 @@ void io_loop_run(struct io_loop *loop)
 	atomic_store_explicit(&loop->runner, 0, memory_order_release);
 }
 
-/*
- * On a machine with one CPU each signal of the guest would take the CPU from it, for one request. A batch thread
- * waits until the guest does, or its slice is over; by then there are many. An idle guest waits at once.
- */
-static void be_patient(void)
-{
-	const struct sched_param none = { 0 };
-
-	/* It may be forbidden; then it is as it was. */
-	pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
-}
-
 static void *loop_thread(void *arg)
 {
 	struct io_loop *loop = arg;
 
 	atomic_store_explicit(&loop->runner, current_tid(), memory_order_release);
-	if (loop->one_cpu)
-		be_patient();
+	loop->adapts_patience = loop->one_cpu;
+	if (loop->adapts_patience)
+		set_patience(loop, true);
 	run_until_stopped(loop);
+	loop->adapts_patience = loop->patient = false;
 	return NULL;
 }
 

@@ -63,10 +63,10 @@ struct io_timer {
 
 /* Something to look at while the loop is awake. */
 struct io_poller {
-	/** @poll: do what is there; true if there was anything. */
-	bool (*poll)(struct io_poller *poller);
-	/** @sleep: ask for wake-ups again (unmask, then look once more); true: there is work, do not sleep. */
-	bool (*sleep)(struct io_poller *poller);
+	/** @poll: do what is there; how many requests (packets, frames, answers) that was, 0: nothing. */
+	uint32_t (*poll)(struct io_poller *poller);
+	/** @sleep: ask for wake-ups again (unmask, then look once more); not 0: there is or was work, do not sleep. */
+	uint32_t (*sleep)(struct io_poller *poller);
 	/** @wake: the loop is awake, wake-ups are not needed (mask). */
 	void (*wake)(struct io_poller *poller);
 	struct io_poller *next;
@@ -94,7 +94,8 @@ struct io_loop_stats {
  * @out_loop: set on success only
  *
  * On a machine where this thread may use one CPU only, poll_max_ns counts as 0: spinning would keep
- * the peer from running. Nor does the loop's own thread take the CPU from whoever wakes it.
+ * the peer from running. Nor does the loop's own thread take the CPU from whoever wakes it, as long as many requests
+ * come together by that.
  *
  * Return: 0, -LIS_NOMEM, -LIS_DENIED (io_uring is switched off on this machine), -LIS_UNSUPPORTED.
  */

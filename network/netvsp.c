@@ -106,14 +106,16 @@ static bool flush_channels(struct netvsp *netvsp)
 	return true;
 }
 
-static bool turn(struct io_poller *poller)
+static uint32_t turn(struct io_poller *poller)
 {
 	struct netvsp *netvsp = container_of(poller, struct netvsp, poller);
-	bool any;
+	uint32_t frames;
+	bool flushed;
 
 	netvsp_rndis_indicate(netvsp);
-	any = netvsp_receive_pump(netvsp);
-	return flush_channels(netvsp) || any;
+	frames = netvsp_receive_pump(netvsp);
+	flushed = flush_channels(netvsp);
+	return frames ? frames : flushed;
 }
 
 static void awake(struct io_poller *poller)

@@ -285,9 +285,9 @@ bool netvsp_receive_has_room_for_long_frames(const struct netvsp *netvsp);
 
 /**
  * netvsp_receive_pump() - What waits, then frames from the port to the guest, as long as there is room.
- * Return: true if there were frames.
+ * Return: how many frames there were.
  */
-bool netvsp_receive_pump(struct netvsp *netvsp);
+uint32_t netvsp_receive_pump(struct netvsp *netvsp);
 
 /** netvsp_receive_control() - Send netvsp->control to the guest, now or when there is room. */
 void netvsp_receive_control(struct netvsp *netvsp);

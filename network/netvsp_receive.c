@@ -522,7 +522,7 @@ static bool must_wait(struct netvsp *netvsp, uint32_t out_max)
 	return true;
 }
 
-bool netvsp_receive_pump(struct netvsp *netvsp)
+uint32_t netvsp_receive_pump(struct netvsp *netvsp)
 {
 	uint32_t frames, out_max = subs_out_max(netvsp);
 
@@ -530,7 +530,7 @@ bool netvsp_receive_pump(struct netvsp *netvsp)
 	send_all_batches(netvsp);
 	send_waiting_control(netvsp);
 	if (!may_receive(netvsp) || must_wait(netvsp, out_max))
-		return false;
+		return 0;
 	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
 		struct netvsp_channel *ch = NULL;
 		enum got got = receive_frame(netvsp, &ch);
@@ -548,5 +548,5 @@ bool netvsp_receive_pump(struct netvsp *netvsp)
 			break;
 	}
 	send_all_batches(netvsp);
-	return frames > 0;
+	return frames;
 }

@@ -694,16 +694,16 @@ static bool on_receive(struct vmbus_channel *channel)
 /* ---- answers between two receives ---- */
 
 /* Answers of one turn go out together; those of the turn's completions are here in the next one. */
-static bool flush(struct io_poller *poller)
+static uint32_t flush(struct io_poller *poller)
 {
 	struct storvsp_channel *ch = container_of(poller, struct storvsp_channel, poller);
 
 	if (!ch->unflushed)
-		return false;
+		return 0;
 	ch->unflushed = false;
 	if (!ch->broken)
 		vmbus_channel_flush(ch->channel);
-	return true;
+	return 1;
 }
 
 static void awake(struct io_poller *poller)

@@ -194,11 +194,18 @@ static void stop_polling(struct vmbus_channel_host *ch)
 	ch->running = false;
 }
 
-static bool poll_channel(struct io_poller *poller)
+static uint64_t packets_in(struct vmbus_channel_host *ch)
+{
+	return atomic_load_explicit(&ch->channel.counters.packets_in, memory_order_relaxed);
+}
+
+static uint32_t poll_channel(struct io_poller *poller)
 {
 	struct vmbus_channel_host *ch = container_of(poller, struct vmbus_channel_host, poller);
 	bool ready = vmbus_ring_reader_ready(&ch->channel.from_guest);
+	uint64_t before = packets_in(ch);
 	bool any, interrupt;
+	uint32_t packets;
 
 	if (!ready && !(ch->stalled &&
 			vmbus_ring_writer_has_room(&ch->channel.to_guest, ch->stalled_bytes)))
@@ -206,8 +213,12 @@ static bool poll_channel(struct io_poller *poller)
 	ch->stalled = false;
 	ch->saw_empty = false;
 	any = ch->channel.device->config.ops->receive(&ch->channel);
+	packets = (uint32_t)(packets_in(ch) - before);
+	/* Something that is no packet was done. */
+	if (any && !packets)
+		packets = 1;
 	if (!ch->running)
-		return any;
+		return packets;
 	ch->throttled = !any && !ch->saw_empty && ready;
 	interrupt = vmbus_ring_reader_publish(&ch->channel.from_guest);
 	if (ch->held)
@@ -216,10 +227,10 @@ static bool poll_channel(struct io_poller *poller)
 		interrupt |= vmbus_ring_writer_publish(&ch->channel.to_guest);
 	if (interrupt)
 		interrupt_guest(ch);
-	return any;
+	return any ? packets : 0;
 }
 
-static bool before_sleep(struct io_poller *poller)
+static uint32_t before_sleep(struct io_poller *poller)
 {
 	struct vmbus_channel_host *ch = container_of(poller, struct vmbus_channel_host, poller);
 

@@ -10,6 +10,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -347,20 +350,20 @@ struct test_poller {
 	bool work_at_sleep, remove_at_poll;
 };
 
-static bool test_poll(struct io_poller *poller)
+static uint32_t test_poll(struct io_poller *poller)
 {
 	struct test_poller *test = (struct test_poller *)poller;
 
 	if (test->remove_at_poll)
 		io_poller_remove(test->loop, poller);
 	if (!test->work)
-		return false;
+		return 0;
 	test->work--;
 	test->done++;
-	return true;
+	return 1;
 }
 
-static bool test_sleep(struct io_poller *poller)
+static uint32_t test_sleep(struct io_poller *poller)
 {
 	struct test_poller *test = (struct test_poller *)poller;
 
@@ -368,9 +371,9 @@ static bool test_sleep(struct io_poller *poller)
 	if (test->work_at_sleep) {
 		test->work_at_sleep = false;
 		test->work++;
-		return true;
+		return 1;
 	}
-	return false;
+	return 0;
 }
 
 static void test_wake(struct io_poller *poller)
@@ -417,6 +420,117 @@ static void a_poller_may_remove_itself_while_it_is_polled(void **state)
 	io_loop_destroy(loop);
 }
 
+/* ---- one CPU ---- */
+
+#define WAKES 1300
+
+/* A loop that wakes itself, each time with so many requests. */
+struct busy_loop {
+	struct io_poller poller; /* first */
+	struct io_event event;   /* counts as a request, too */
+	int fd;
+	uint32_t due;
+	int wakes, policies[WAKES]; /* what it slept with */
+	sem_t end;
+};
+
+static void busy_fired(struct io_event *event, uint64_t count)
+{
+}
+
+static uint32_t busy_poll(struct io_poller *poller)
+{
+	struct busy_loop *busy = (struct busy_loop *)poller;
+	uint32_t due = busy->due;
+
+	busy->due = 0;
+	return due;
+}
+
+/* What wakes it is there before it sleeps. */
+static uint32_t busy_sleep(struct io_poller *poller)
+{
+	struct busy_loop *busy = (struct busy_loop *)poller;
+
+	if (busy->wakes < WAKES)
+		eventfd_write(busy->fd, 1);
+	return 0;
+}
+
+/* Many requests, few, many for a short time, few. */
+static void busy_wake(struct io_poller *poller)
+{
+	struct busy_loop *busy = (struct busy_loop *)poller;
+
+	if (busy->wakes == WAKES)
+		return;
+	busy->due = busy->wakes < 200 || (busy->wakes >= 300 && busy->wakes < 320) ? 20 : 1;
+	busy->policies[busy->wakes] = sched_getscheduler(0);
+	if (++busy->wakes == WAKES)
+		sem_post(&busy->end);
+}
+
+/* How many wakes it has the same policy, from this one on. */
+static int stretch(const struct busy_loop *busy, int from)
+{
+	int to = from;
+
+	while (to < WAKES && busy->policies[to] == busy->policies[from])
+		to++;
+	return to - from;
+}
+
+static void with_one_cpu_a_loop_is_patient_where_that_brings_something(void **state)
+{
+	struct busy_loop *busy = calloc(1, sizeof(*busy));
+	struct io_loop *loop;
+	cpu_set_t all, one;
+	int cpu = 0, at;
+
+	assert_non_null(busy);
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	loop = new_loop(NULL);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	*busy = (struct busy_loop){
+		.poller = { .poll = busy_poll, .sleep = busy_sleep, .wake = busy_wake },
+		.event = { .fired = busy_fired },
+		.fd = eventfd(0, EFD_CLOEXEC),
+	};
+	assert_int_equal(sem_init(&busy->end, 0, 0), 0);
+	io_event_start(&busy->event, loop, busy->fd);
+	io_poller_add(loop, &busy->poller);
+	assert_int_equal(io_loop_start(loop), 0);
+	while (sem_wait(&busy->end))
+		;
+	io_loop_join(loop);
+
+	/* It begins so, and stays so while there are many requests. */
+	assert_int_equal(busy->policies[0], SCHED_BATCH);
+	at = stretch(busy, 0);
+	assert_in_range(at, 200 + 1, 200 + 70);
+	assert_int_equal(busy->policies[at], SCHED_OTHER);
+	/* Many bring it back soon. */
+	at += stretch(busy, at);
+	assert_in_range(at, 300 + 1, 300 + 10);
+	at += stretch(busy, at);
+	assert_in_range(at, 320 + 1, 320 + 70);
+	/* It tries again, now and then. */
+	assert_in_range(stretch(busy, at), 300, 700);
+	at += stretch(busy, at);
+	assert_in_range(stretch(busy, at), 10, 70);
+
+	io_poller_remove(loop, &busy->poller);
+	io_loop_destroy(loop);
+	close(busy->fd);
+	sem_destroy(&busy->end);
+	free(busy);
+}
+
 static void errors_have_words_and_an_errno(void **state)
 {
 	assert_string_equal(lis_error_text(-LIS_FULL), "no room");
@@ -440,6 +554,7 @@ int main(void)
 		cmocka_unit_test(a_loop_may_go_as_soon_as_its_last_call_was_made),
 		cmocka_unit_test(work_that_shows_up_at_the_last_look_is_done_without_a_sleep),
 		cmocka_unit_test(a_poller_may_remove_itself_while_it_is_polled),
+		cmocka_unit_test(with_one_cpu_a_loop_is_patient_where_that_brings_something),
 		cmocka_unit_test(errors_have_words_and_an_errno),
 	};
 
