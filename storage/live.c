@@ -9,6 +9,10 @@
  *
  * A gate has two lanes. What was under way when the gates were stopped stays on the lane, and the device,
  * it came by, and the other lane is used from then on; live_settle() waits until the first is empty.
+ *
+ * A gate that is throttled lets changes pass while it has room, which live_allow() gives to those where any wait:
+ * wants_room is set with the first that waits, and whoever clears it calls the gate, so that there is one call
+ * under way at most.
  */
 #include "storage/live.h"
 
@@ -38,10 +42,14 @@ struct gate {
 	struct lane lanes[2], *lane;
 	struct block_device *before; /* what is on it may not be durable yet: flushes go to it, too */
 	struct regions *regions;     /* of what is changed; NULL: nobody asks */
-	bool closed, holds;
+	bool closed, holds, throttled;
 	bool waits;           /* to answer when nothing is under way on its lanes, or on the one it left */
 	struct queue waiting; /* while it is closed */
 	struct queue held;    /* what wants to be durable, while it holds */
+	struct queue slowed;  /* changes, while it is throttled and there is no room */
+	_Atomic int64_t room; /* bytes */
+	_Atomic bool wants_room;
+	struct io_call room_call;
 	struct io_call call;  /* what the owner wants of it, one at a time */
 	uint64_t paused_ns;   /* the last time */
 };
@@ -106,12 +114,17 @@ static void answer_if_empty(struct gate *gate)
 	answer(gate->live);
 }
 
+static bool changes(const struct block_request *request)
+{
+	return request->op != BLOCK_READ && request->op != BLOCK_FLUSH;
+}
+
 static void request_done(struct block_request *request, int result)
 {
 	struct lane *lane = request->layer;
 
 	request->done = request->above;
-	if (lane->gate->regions && request->op != BLOCK_READ && request->op != BLOCK_FLUSH)
+	if (lane->gate->regions && changes(request))
 		regions_mark(lane->gate->regions, request->offset_bytes, request->length_bytes);
 	lane->under_way--;
 	answer_if_empty(lane->gate);
@@ -151,14 +164,31 @@ static bool wants_durability(const struct block_request *request)
 	return request->op == BLOCK_FLUSH || request->flags & BLOCK_WRITE_FUA;
 }
 
+static bool has_room(struct gate *gate, const struct block_request *request)
+{
+	uint64_t bytes = regions_span_bytes(gate->regions, request->offset_bytes, request->length_bytes);
+
+	if (gate->slowed.first || atomic_load(&gate->room) <= 0)
+		return false;
+	atomic_fetch_sub(&gate->room, (int64_t)bytes);
+	return true;
+}
+
 static void pass(struct gate *gate, struct block_request *request)
 {
-	if (gate->closed)
+	if (gate->closed) {
 		queue_add(&gate->waiting, request);
-	else if (gate->holds && wants_durability(request))
+	} else if (gate->holds && wants_durability(request)) {
 		queue_add(&gate->held, request);
-	else
+	} else if (gate->throttled && changes(request) && !has_room(gate, request)) {
+		bool first = !gate->slowed.first;
+
+		queue_add(&gate->slowed, request);
+		if (first)
+			atomic_store(&gate->wants_room, true);
+	} else {
 		forward(gate, request);
+	}
 }
 
 static void live_submit(struct block_device *device, struct block_request *request)
@@ -250,6 +280,8 @@ static void open_gate(struct io_call *call)
 	gate->lane->behind = live->behind;
 	gate->holds = live->hold;
 	gate->closed = false;
+	gate->throttled = false;
+	pass_all(gate, &gate->slowed);
 	pass_all(gate, &gate->held);
 	pass_all(gate, &gate->waiting);
 	answer(live);
@@ -341,14 +373,62 @@ void live_release(struct live *live, struct io_call *released)
 
 static void track_gate(struct io_call *call)
 {
-	gate_of(call)->regions = gate_of(call)->live->regions;
-	answer(gate_of(call)->live);
+	struct gate *gate = gate_of(call);
+
+	gate->regions = gate->live->regions;
+	gate->throttled = false;
+	pass_all(gate, &gate->slowed);
+	answer(gate->live);
 }
 
 void live_track(struct live *live, struct regions *regions, struct io_call *tracked)
 {
 	live->regions = regions;
 	call_gates(live, track_gate, tracked);
+}
+
+/* ---- changes that wait ---- */
+
+static void throttle_gate(struct io_call *call)
+{
+	struct gate *gate = gate_of(call);
+
+	gate->throttled = true;
+	atomic_store(&gate->room, 0);
+	atomic_store(&gate->wants_room, false);
+	answer(gate->live);
+}
+
+void live_throttle(struct live *live, struct io_call *throttled)
+{
+	call_gates(live, throttle_gate, throttled);
+}
+
+static void room_given(struct io_call *call)
+{
+	struct gate *gate = container_of(call, struct gate, room_call);
+
+	pass_all(gate, &gate->slowed);
+}
+
+void live_allow(struct live *live, uint64_t bytes)
+{
+	size_t waiting = 0;
+	uint64_t share;
+
+	for (size_t i = 0; i < live->gate_count; i++)
+		waiting += atomic_load(&live->gates[i].wants_room);
+	share = waiting ? bytes / waiting : 0;
+	/* Others may have come to wait meanwhile. */
+	for (size_t i = 0; waiting && i < live->gate_count; i++) {
+		struct gate *gate = &live->gates[i];
+
+		if (!atomic_exchange(&gate->wants_room, false))
+			continue;
+		waiting--;
+		atomic_fetch_add(&gate->room, (int64_t)share);
+		io_loop_call(gate->loop, &gate->room_call);
+	}
 }
 
 /* ---- questions ---- */
@@ -423,6 +503,8 @@ int live_create(struct block_device *behind, struct io_loop *const *loops, size_
 		gate->lanes[1] = (struct lane){ .gate = gate };
 		queue_init(&gate->waiting);
 		queue_init(&gate->held);
+		queue_init(&gate->slowed);
+		gate->room_call.fn = room_given;
 	}
 	*out_live = live;
 	return 0;

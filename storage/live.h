@@ -100,6 +100,23 @@ int live_settle_result(const struct live *live);
  */
 void live_track(struct live *live, struct regions *regions, struct io_call *tracked);
 
+/**
+ * live_throttle() - Have changes wait for live_allow(); all else goes on as it did.
+ * @live: tracked, not drained; resuming after that, and the end of tracking, end it
+ * @throttled: called on the owner's loop when every loop does so
+ */
+void live_throttle(struct live *live, struct io_call *throttled);
+
+/**
+ * live_allow() - Let so much more be changed, in whole regions of what is tracked, by loops where changes wait.
+ *
+ * Nothing is saved up for those where none wait. The last change that begins may be longer than what is left; then
+ * its loop owes that.
+ *
+ * Context: any thread, one at a time; while throttled.
+ */
+void live_allow(struct live *live, uint64_t bytes);
+
 /** live_pause_ns() - How long requests had to wait at most, the last time. Valid when resumed. */
 uint64_t live_pause_ns(const struct live *live);
 

@@ -4,8 +4,9 @@
  *
  * The parent is opened for writing, in place of the one the child reads from. Then a worker copies what
  * the child has, while the guest goes on on the child. What it writes meanwhile is marked when it ends,
- * and copied again, until little is marked; that is copied with the drive drained. Then the drive goes on
- * on the parent, but nobody gets anything durable there until all of it is, and the child is removed:
+ * and copied again, until little is marked; if that does not get less, with the drive throttled, so that for
+ * each two regions that are copied one can be marked. The rest is copied with the drive drained. Then the drive
+ * goes on on the parent, but nobody gets anything durable there until all of it is, and the child is removed:
  * before, the child hides what is newer in the parent.
  *
  * The child keeps all sectors that it has, so what is written to the parent does not show. A VHDX parent gets
@@ -30,7 +31,8 @@
 #include "vmbus/os.h"
 
 #define LAST_BYTES (UINT64_C(2) << 20) /* [policy] copied while the guest waits; or one region */
-#define SLOW_PASSES 16                 /* [policy] so many that leave hardly less than the one before: give up */
+#define SLOW_PASSES 4                  /* [policy] more that leave hardly less than the one before: throttle */
+#define THROTTLED_BYTES (UINT64_C(32) << 20) /* [policy] copied then before they are flushed, for which changes wait */
 
 struct live_merge {
 	struct live_merge_config config;
@@ -44,7 +46,10 @@ struct live_merge {
 	void (*then)(struct live_merge *merge);
 	_Atomic bool canceled;
 	_Atomic uint64_t done_bytes;
-	bool first_pass; /* the worker's */
+	/* The worker's, while it copies. */
+	bool first_pass, copied_once, throttled;
+	int slow;               /* passes that left hardly less than the one before */
+	uint64_t allowed_bytes; /* for so much copied were changes let through */
 	int result;
 	char *child_path;
 	char error[BLOCK_ERROR_BYTES];
@@ -177,6 +182,10 @@ static bool goes_on(void *context, uint64_t done_bytes)
 
 	if (merge->first_pass)
 		atomic_store(&merge->done_bytes, done_bytes);
+	if (merge->throttled) {
+		live_allow(merge->config.live, (done_bytes - merge->allowed_bytes) / 2);
+		merge->allowed_bytes = done_bytes;
+	}
 	if (merge->config.goes_on)
 		merge->config.goes_on(merge->config.context);
 	return !atomic_load(&merge->canceled);
@@ -187,9 +196,13 @@ static void copy(struct live_merge *merge, struct regions *only, bool last)
 {
 	struct merge_copy copy = {
 		.child = merge->child, .base = merge->parent, .only = only,
+		.take_bytes = merge->throttled && !last ? THROTTLED_BYTES : 0,
 		.goes_on = last ? NULL : goes_on, .context = merge,
 	};
-	int result = merge_copy(&copy);
+	int result;
+
+	merge->allowed_bytes = 0;
+	result = merge_copy(&copy);
 
 	if (result == -LIS_CANCELED)
 		failed(merge, result, "%s: merging was canceled; it can be run again", merge->child_path);
@@ -207,6 +220,16 @@ static bool is_little(const struct live_merge *merge)
 	return bytes <= LAST_BYTES || bytes <= size_bytes >> 22;
 }
 
+static void copy_all(struct live_merge *merge)
+{
+	merge->first_pass = true;
+	copy(merge, NULL, false);
+	merge->first_pass = false;
+	merge->copied_once = true;
+	if (!merge->result)
+		atomic_store(&merge->done_bytes, merge->child->geometry.size_bytes);
+}
+
 /*
  * Pass after pass, until little is left. What each leaves is what was written while it was made, and as long
  * as that is less each time it comes to an end.
@@ -214,22 +237,22 @@ static bool is_little(const struct live_merge *merge)
 static void copy_run(struct io_work *work)
 {
 	struct live_merge *merge = merge_of(work);
-	int slow = 0;
 
-	merge->first_pass = true;
-	copy(merge, NULL, false);
-	merge->first_pass = false;
-	if (!merge->result)
-		atomic_store(&merge->done_bytes, merge->child->geometry.size_bytes);
-	while (!merge->result && !is_little(merge)) {
+	if (!merge->copied_once)
+		copy_all(merge);
+	while (!merge->result && !is_little(merge) && merge->slow <= SLOW_PASSES) {
 		uint64_t before_bytes = regions_marked_bytes(merge->regions);
 
 		copy(merge, merge->regions, false);
-		slow += regions_marked_bytes(merge->regions) > before_bytes / 4 * 3;
-		if (slow > SLOW_PASSES)
-			failed(merge, -LIS_BUSY, "%s: the guest writes faster than it can be merged; it can be run "
-			       "again, and goes on with what is left", merge->child_path);
+		merge->slow += regions_marked_bytes(merge->regions) > before_bytes / 4 * 3;
 	}
+}
+
+static void throttled_run(struct io_work *work)
+{
+	struct live_merge *merge = merge_of(work);
+
+	copy(merge, merge->regions, false);
 }
 
 static void last_run(struct io_work *work)
@@ -244,12 +267,33 @@ static void drained(struct live_merge *merge)
 	work(merge, last_run, last_copied);
 }
 
-static void drain_to_end(struct live_merge *merge)
+static void copied(struct live_merge *merge);
+
+static void throttled(struct live_merge *merge)
+{
+	merge->throttled = true;
+	work(merge, throttled_run, copied);
+}
+
+static void throttle(struct live_merge *merge)
+{
+	os_log(OS_LOG_INFO, "%s: the guest writes faster than it can be merged; it has to wait", merge->child_path);
+	live_throttle(merge->config.live, then(merge, throttled));
+}
+
+/* Much may have been written while it was flushed. */
+static void copied_is_durable(struct live_merge *merge)
 {
 	if (merge->result)
 		end(merge);
-	else
+	else if (is_little(merge))
 		live_drain(merge->config.live, then(merge, drained));
+	else if (merge->throttled)
+		work(merge, throttled_run, copied);
+	else if (++merge->slow <= SLOW_PASSES)
+		work(merge, copy_run, copied);
+	else
+		throttle(merge);
 }
 
 /* So that little is left to be flushed when the guest's flushes wait for it. */
@@ -258,7 +302,7 @@ static void copied(struct live_merge *merge)
 	if (merge->result)
 		end(merge);
 	else
-		flush(merge, merge->parent, drain_to_end);
+		flush(merge, merge->parent, copied_is_durable);
 }
 
 static void tracked(struct live_merge *merge)

@@ -5,6 +5,9 @@
  *
  * At any instant, also after a crash, the child over its parent reads as it did, with all that was
  * flushed, until it is removed; and it is removed before anything is flushed that it does not have.
+ *
+ * It comes to an end whatever the guest does: one that changes more than can be copied in the same time has its
+ * changes wait, so that it changes half as much.
  */
 #ifndef OPENLIS_STORAGE_LIVE_MERGE_H
 #define OPENLIS_STORAGE_LIVE_MERGE_H
@@ -48,8 +51,8 @@ void live_merge_progress(const struct live_merge *merge, uint64_t *out_done_byte
  * What is behind the live device says whether it is on the parent. If it is, and this is not 0, then the
  * child may still be there, and must not be used: it hides what was written since.
  *
- * Return: 0, -LIS_CANCELED, -LIS_BUSY (another uses the parent; or the guest writes faster than it can be
- * copied), -LIS_UNSUPPORTED, or as block_open() and block_done.
+ * Return: 0, -LIS_CANCELED, -LIS_BUSY (another uses the parent), -LIS_UNSUPPORTED, or as block_open() and
+ * block_done.
  */
 int live_merge_result(const struct live_merge *merge, const char **out_error);
 

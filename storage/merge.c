@@ -24,6 +24,7 @@ struct merge {
 	struct slot slots[SLOTS];
 	uint64_t at, end;  /* of the range that is looked at */
 	uint64_t taken_to; /* in copy->only */
+	uint64_t taken_bytes;
 	uint32_t busy;
 	int error;
 };
@@ -79,8 +80,10 @@ static bool next_range(struct merge *merge)
 
 	if (merge->at < merge->end)
 		return true;
-	if (!merge->copy->only || !regions_take(merge->copy->only, &merge->taken_to, &merge->at, &bytes))
+	if (!merge->copy->only || (merge->copy->take_bytes && merge->taken_bytes >= merge->copy->take_bytes) ||
+	    !regions_take(merge->copy->only, &merge->taken_to, &merge->at, &bytes))
 		return false;
+	merge->taken_bytes += bytes;
 	merge->end = merge->at + bytes;
 	return true;
 }
@@ -125,16 +128,22 @@ static bool start_piece(struct merge *merge, struct slot *slot)
 	return true;
 }
 
+static bool goes_on(const struct merge *merge)
+{
+	const struct merge_copy *copy = merge->copy;
+
+	return !copy->goes_on || copy->goes_on(copy->context, copy->only ? merge->taken_bytes : merge->at);
+}
+
 static void run(struct merge *merge)
 {
-	struct merge_copy *copy = merge->copy;
 	bool more = true;
 
 	while (more || merge->busy) {
 		for (int i = 0; i < SLOTS && more && !merge->error; i++)
 			if (!merge->slots[i].busy)
 				more = start_piece(merge, &merge->slots[i]);
-		if (copy->goes_on && !merge->error && !copy->goes_on(copy->context, merge->at))
+		if (!merge->error && !goes_on(merge))
 			merge->error = -LIS_CANCELED;
 		more = more && !merge->error;
 		if (merge->busy)

@@ -10,9 +10,10 @@ struct merge_copy {
 	struct block_device *child; /* may be read and written by others meanwhile */
 	struct block_device *base;  /* below it, open for writing; others may read it, of what shows through @child */
 	struct regions *only;       /* NULL: all; else what is marked there, which is taken from it */
+	uint64_t take_bytes;        /* with @only: so much of it, in whole regions; 0: all */
 	/**
-	 * @goes_on: optional; the child is through up to @done_bytes. May be called while there is nothing but to
-	 * wait for what is under way. Return: false to stop.
+	 * @goes_on: optional; the child is through up to @done_bytes, or with @only so much was taken. May be called
+	 * while there is nothing but to wait for what is under way. Return: false to stop.
 	 */
 	bool (*goes_on)(void *context, uint64_t done_bytes);
 	void *context;

@@ -58,6 +58,13 @@ void regions_mark(struct regions *regions, uint64_t offset_bytes, uint64_t bytes
 	}
 }
 
+uint64_t regions_span_bytes(const struct regions *regions, uint64_t offset_bytes, uint64_t bytes)
+{
+	if (!bytes)
+		return 0;
+	return (((offset_bytes + bytes - 1) >> regions->shift) - (offset_bytes >> regions->shift) + 1) << regions->shift;
+}
+
 bool regions_take(struct regions *regions, uint64_t *at_bytes, uint64_t *out_offset_bytes, uint64_t *out_bytes)
 {
 	uint64_t region = *at_bytes >> regions->shift, word = region / 64;

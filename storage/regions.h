@@ -29,6 +29,9 @@ void regions_destroy(struct regions *regions);
 /** regions_mark() - All that have a part in the range, which is on the disk. Context: any thread. */
 void regions_mark(struct regions *regions, uint64_t offset_bytes, uint64_t bytes);
 
+/** regions_span_bytes() - How much of the disk that marks at most: whole regions. Context: any thread. */
+uint64_t regions_span_bytes(const struct regions *regions, uint64_t offset_bytes, uint64_t bytes);
+
 /**
  * regions_take() - The next one that is marked, from *@at_bytes on; it is not marked any more.
  * @at_bytes: 0 to begin with; moves behind what was taken

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "storage/live.h"
+#include "storage/regions.h"
 #include "tests/unit/storage/block_io.h"
 #include "tests/unit/storage/memory_block.h"
 
@@ -435,6 +436,147 @@ static void ends_may_begin_new_ones_at_any_time(void **state)
 	f->first.hold = false;
 }
 
+/* ---- changes that wait ---- */
+
+#define REGION 65536u
+
+static void track(struct fixture *f, struct regions *regions)
+{
+	live_track(f->live, regions, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
+static void throttle(struct fixture *f)
+{
+	live_throttle(f->live, &f->call);
+	turn(f);
+	assert_int_equal(f->called, 1);
+	f->called = 0;
+}
+
+static void allow(struct fixture *f, uint64_t bytes)
+{
+	live_allow(f->live, bytes);
+	turn(f);
+}
+
+static struct regions *throttled(struct fixture *f)
+{
+	struct regions *regions;
+
+	assert_int_equal(regions_create(DISK_BYTES, &regions), 0);
+	track(f, regions);
+	throttle(f);
+	return regions;
+}
+
+static void changes_alone_wait_for_room_and_in_order(void **state)
+{
+	struct fixture *f = *state;
+	struct regions *regions = throttled(f);
+	struct block_io changes[5], read, flush;
+
+	start(f, &changes[0], 0, BLOCK_WRITE, 0, 0);
+	start(f, &changes[1], 0, BLOCK_WRITE_ZEROES, 0, REGION);
+	start(f, &changes[2], 0, BLOCK_DISCARD, 0, 2 * REGION);
+	start(f, &changes[3], 0, BLOCK_WRITE, BLOCK_WRITE_FUA, 4 * REGION - 2048); /* a part of two */
+	start(f, &changes[4], 0, BLOCK_WRITE, 0, 5 * REGION);
+	start(f, &read, 0, BLOCK_READ, 0, 0);
+	start(f, &flush, 0, BLOCK_FLUSH, 0, 0);
+	turn(f);
+	assert_int_equal(read.ends + flush.ends, 2);
+	assert_int_equal(regions_marked_bytes(regions), 0);
+	allow(f, 0);
+	assert_int_equal(changes[0].ends, 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		allow(f, REGION);
+		assert_int_equal(changes[i].ends, 1);
+		assert_int_equal(changes[i + 1].ends, 0);
+		assert_int_equal(regions_marked_bytes(regions), (i + 1) * REGION);
+	}
+	/* One byte lets it begin; the rest is owed. Whoever comes before it does has to wait nevertheless. */
+	live_allow(f->live, 1);
+	start(f, &changes[0], 0, BLOCK_WRITE, 0, 6 * REGION);
+	turn(f);
+	assert_int_equal(changes[3].ends, 1);
+	assert_int_equal(changes[0].ends, 0);
+	assert_int_equal(regions_marked_bytes(regions), 5 * REGION);
+	allow(f, 2 * REGION - 1);
+	assert_int_equal(changes[4].ends, 0);
+	allow(f, 1);
+	assert_int_equal(changes[4].ends, 1);
+	assert_int_equal(changes[0].ends, 0);
+	allow(f, REGION);
+	assert_int_equal(changes[0].ends, 1);
+	track(f, NULL);
+	regions_destroy(regions);
+}
+
+static void room_is_for_the_loops_where_changes_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct regions *regions = throttled(f);
+	struct block_io io[4];
+
+	allow(f, 8 * REGION); /* for nobody: it is not kept */
+	start(f, &io[0], 1, BLOCK_WRITE, 0, 0);
+	assert_int_equal(io[0].ends, 0);
+	start(f, &io[1], 0, BLOCK_WRITE, 0, REGION);
+	start(f, &io[2], 0, BLOCK_WRITE, 0, 2 * REGION);
+	allow(f, 2 * REGION);
+	assert_int_equal(io[0].ends + io[1].ends, 2);
+	assert_int_equal(io[2].ends, 0);
+	start(f, &io[3], 1, BLOCK_WRITE, 0, 3 * REGION); /* its loop has used up its half */
+	assert_int_equal(io[3].ends, 0);
+	allow(f, 4 * REGION);
+	assert_int_equal(io[2].ends + io[3].ends, 2);
+	start(f, &io[0], 1, BLOCK_WRITE, 0, 4 * REGION); /* what is left of that */
+	assert_int_equal(io[0].ends, 1);
+	start(f, &io[1], 1, BLOCK_WRITE, 0, 5 * REGION);
+	assert_int_equal(io[1].ends, 0);
+	start(f, &io[2], 0, BLOCK_WRITE, 0, 6 * REGION);
+	assert_int_equal(io[2].ends, 1);
+	allow(f, 4 * REGION); /* for loop 1 alone */
+	assert_int_equal(io[1].ends, 1);
+	start(f, &io[2], 0, BLOCK_WRITE, 0, 6 * REGION);
+	assert_int_equal(io[2].ends, 0);
+	start(f, &io[3], 1, BLOCK_WRITE, 0, 7 * REGION);
+	assert_int_equal(io[3].ends, 1);
+	allow(f, 2 * REGION);
+	assert_int_equal(io[2].ends, 1);
+	throttle(f);
+	start(f, &io[0], 1, BLOCK_WRITE, 0, 4 * REGION);
+	assert_int_equal(io[0].ends, 0); /* begun again, there is none */
+	track(f, NULL);
+	assert_int_equal(io[0].ends, 1);
+	regions_destroy(regions);
+}
+
+static void changes_wait_no_more_when_it_goes_on_on_another(void **state)
+{
+	struct fixture *f = *state;
+	struct regions *regions = throttled(f);
+	struct block_io io[3];
+
+	start(f, &io[0], 0, BLOCK_WRITE, 0, 0);
+	start(f, &io[1], 1, BLOCK_WRITE, 0, REGION);
+	drain(f); /* which does not wait for what has not begun */
+	start(f, &io[2], 0, BLOCK_WRITE, 0, 2 * REGION);
+	allow(f, 2);
+	assert_int_equal(io[0].ends + io[1].ends + io[2].ends, 0);
+	resume(f, &f->second, false);
+	assert_int_equal(io[0].ends + io[1].ends + io[2].ends, 3);
+	assert_int_equal(f->second.bytes[0], 0);
+	start(f, &io[0], 0, BLOCK_WRITE, 0, 0);
+	assert_int_equal(io[0].ends, 1);
+	track(f, NULL);
+	regions_destroy(regions);
+}
+
+/* ---- questions ---- */
+
 static int half_is_zero(struct block_device *device, uint64_t offset_bytes, struct block_extent *out_extent)
 {
 	out_extent->data = offset_bytes < DISK_BYTES / 2;
@@ -486,6 +628,9 @@ int main(void)
 		TEST(draining_waits_for_both_lanes),
 		TEST(discarding_does_what_it_was_said_to_do),
 		TEST(ends_may_begin_new_ones_at_any_time),
+		TEST(changes_alone_wait_for_room_and_in_order),
+		TEST(room_is_for_the_loops_where_changes_wait),
+		TEST(changes_wait_no_more_when_it_goes_on_on_another),
 		TEST(data_is_where_the_device_behind_has_it),
 	};
 

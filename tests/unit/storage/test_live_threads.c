@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include <cmocka.h>
 
 #include "storage/live_merge.h"
+#include "storage/regions.h"
 #include "tests/unit/storage/block_io.h"
 
 #define LOOPS 3u
@@ -246,6 +248,40 @@ static void a_disk_that_moves_under_load_keeps_all_it_holds(void **state)
 	assert_int_equal(block_close(f->files[1 - MOVES % 2]), 0);
 }
 
+/* Room comes a little at a time; what waits for it goes on with it, or when there is no more waiting. */
+static void a_disk_whose_changes_wait_loses_none(void **state)
+{
+	struct frame *f = &frame;
+	struct regions *regions;
+
+	assert_int_equal(regions_create(DISK_BYTES, &regions), 0);
+	begin(f, "raw", 1);
+	for (int i = 0; i < MOVES; i++) {
+		wait_for_more(f);
+		live_track(f->live, regions, &f->call);
+		wait_called(f);
+		live_throttle(f->live, &f->call);
+		wait_called(f);
+		for (int given = 0; given < 100; given++) {
+			live_allow(f->live, PART_BYTES);
+			if (given % 10 == 0)
+				sched_yield();
+		}
+		if (i % 3 == 0) {
+			live_drain(f->live, &f->call);
+			wait_called(f);
+			live_resume(f->live, f->files[0], false, &f->call);
+			wait_called(f);
+			wait_for_more(f);
+		}
+		live_track(f->live, NULL, &f->call);
+		wait_called(f);
+	}
+	assert_true(regions_marked_bytes(regions) > 0);
+	end(f, MOVES);
+	regions_destroy(regions);
+}
+
 static void merged(void *context)
 {
 	((struct frame *)context)->called++;
@@ -305,6 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_disk_that_moves_under_load_keeps_all_it_holds),
+		cmocka_unit_test(a_disk_whose_changes_wait_loses_none),
 		cmocka_unit_test(a_disk_goes_on_on_children_and_back_under_load),
 	};
 

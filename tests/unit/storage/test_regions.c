@@ -38,6 +38,7 @@ static void what_was_marked_is_taken_once_and_in_order(void **state)
 					model[i] = true;
 		}
 		regions_mark(regions, 0, 0);
+		assert_int_equal(regions_span_bytes(regions, 0, 0), 0);
 		for (uint32_t i = 0; i < REGIONS; i++)
 			count += model[i];
 		assert_int_equal(regions_marked_bytes(regions), count * REGION);
@@ -54,6 +55,25 @@ static void what_was_marked_is_taken_once_and_in_order(void **state)
 		assert_false(regions_take(regions, &at, &offset_bytes, &bytes));
 	}
 	regions_destroy(regions);
+}
+
+static void a_span_is_all_that_a_mark_marks(void **state)
+{
+	static const struct { uint64_t offset_bytes, bytes, regions; } spans[] = {
+		{ 0, 1, 1 }, { 0, REGION, 1 }, { 512, REGION, 2 }, { REGION - 512, 512, 1 }, { REGION - 512, 1024, 2 },
+		{ 3 * REGION, 5 * REGION, 5 }, { 3 * REGION + 512, 5 * REGION, 6 },
+	};
+
+	for (size_t i = 0; i < sizeof(spans) / sizeof(*spans); i++) {
+		struct regions *regions;
+
+		assert_int_equal(regions_create(DISK_BYTES, &regions), 0);
+		assert_int_equal(regions_span_bytes(regions, spans[i].offset_bytes, spans[i].bytes),
+				 spans[i].regions * REGION);
+		regions_mark(regions, spans[i].offset_bytes, spans[i].bytes);
+		assert_int_equal(regions_marked_bytes(regions), spans[i].regions * REGION);
+		regions_destroy(regions);
+	}
 }
 
 /* Behind where one looks it waits for the next time. */
@@ -91,6 +111,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_marked_is_taken_once_and_in_order),
+		cmocka_unit_test(a_span_is_all_that_a_mark_marks),
 		cmocka_unit_test(a_region_marked_again_is_taken_again),
 		cmocka_unit_test(a_huge_disk_has_larger_regions),
 	};
