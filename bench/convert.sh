@@ -74,5 +74,5 @@ for from in raw vhd vhdx; do
 	done
 	rm -f target.*
 	report "compact_${from}_cpu" "compact_$from" "qemu_${from}_$from" 2 qemu_img_convert
-	report "compact_${from}_time" "compact_$from" "qemu_${from}_$from" 3 qemu_img_convert
+	report "compact_${from}_time" "compact_$from" "flush_${from}_$from" 3 qemu_img_convert_flushed
 done

@@ -23,6 +23,7 @@
 #define GRAIN_BYTES 4096u       /* [policy] zeroes shorter than this are written */
 #define OVER_GRAIN_BYTES 65536u /* [policy] the same where clearing is a request */
 #define OVER_ZERO_BYTES (UINT64_C(64) << 20) /* [policy] cleared by one request */
+#define FLUSH_BYTES (UINT64_C(64) << 20) /* [policy] written before they are sent to the disk, while it goes on */
 
 struct copy;
 
@@ -37,9 +38,12 @@ struct slot {
 };
 
 struct copy {
+	struct block_request flush; /* first */
 	struct block_device *from, *to;
 	struct io_loop *loop;
 	struct slot slots[SLOTS];
+	bool flushing;
+	uint64_t unflushed_bytes;
 	uint64_t at;        /* next place to look for data */
 	uint64_t data_to;   /* up to where it is known to be data */
 	bool over;          /* @to has contents already */
@@ -124,6 +128,8 @@ static void slot_write(struct slot *slot)
 		return;
 	}
 	slot->request.done = write_done;
+	if (op == BLOCK_WRITE)
+		slot->copy->unflushed_bytes += to - from;
 	start(slot, op, slot->at + from, slot->data + from, to - from);
 }
 
@@ -188,6 +194,26 @@ static bool next_piece(struct copy *copy, uint64_t *out_at, uint64_t *out_bytes,
 
 /* ---- the whole ---- */
 
+static void flush_done(struct block_request *request, int result)
+{
+	struct copy *copy = (struct copy *)request;
+
+	if (result)
+		fail(copy, result, NULL);
+	copy->flushing = false;
+}
+
+/* In the end all has to be on the disk; it shall not wait until then to begin. */
+static void start_flush(struct copy *copy)
+{
+	if (copy->flushing || copy->unflushed_bytes < FLUSH_BYTES || copy->error)
+		return;
+	copy->flushing = true;
+	copy->unflushed_bytes = 0;
+	copy->flush = (struct block_request){ .op = BLOCK_FLUSH, .done = flush_done };
+	block_submit(copy->to, copy->loop, &copy->flush);
+}
+
 static void start_slots(struct copy *copy)
 {
 	for (int i = 0; i < SLOTS && !copy->error && !disk_interrupted(); i++) {
@@ -210,7 +236,8 @@ static void run(struct copy *copy)
 {
 	for (;;) {
 		start_slots(copy);
-		if (!copy->busy) {
+		start_flush(copy);
+		if (!copy->busy && !copy->flushing) {
 			if (copy->error || disk_interrupted() || copy->at >= copy->from->geometry.size_bytes)
 				break;
 			continue;

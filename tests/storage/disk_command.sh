@@ -208,6 +208,9 @@ interrupting() {
 		says "interrupted"
 	fi
 	nothing_left interrupting
+	# So much is flushed while it goes on.
+	convert big.raw big.vhd
+	convert big.raw big.vhdx
 	rm -f big.*
 }
 
