@@ -267,7 +267,7 @@ static void what_was_flushed_survives_a_power_cut(void **state)
 
 	memset(counts, 0, sizeof(counts));
 	for (uint64_t seed = 1; seed <= 4; seed++)
-		states += crash_load(image, &(const struct crash_run){ seed, .steps = 900, .combine = 2, .samples = 5 });
+		states += crash_load(image, &(const struct crash_run){ seed, .steps = 900, .combine = 2, .samples = 3 });
 	print_message("%s: %llu crash states, %u merges, %u canceled, %u throttled\n", image->name,
 		      (unsigned long long)states, counts[MERGED], counts[CANCELED], counts[THROTTLED]);
 	assert_true(states > 100 && counts[MERGED]);
