@@ -181,6 +181,8 @@ static void check_state(const char *folder, void *context)
 	/* What a reader sees of a file that nobody mended, and of one that was. */
 	if (all)
 		open_and_check(folder, true, true);
+	if (load.image->again)
+		load.image->again(folder, load.image);
 	open_and_check(folder, false, true);
 	if (all)
 		open_and_check(folder, true, true);
@@ -390,6 +392,8 @@ uint64_t crash_load(const struct crash_image *image, const struct crash_run *run
 		work(folder, run->steps, false);
 	if (image->derive)
 		image->derive(folder, image);
+	if (image->derive && image->change)
+		work(folder, run->steps, false);
 	power_cut_begin(&cut);
 	if (image->change)
 		image->change(folder, image);
@@ -414,4 +418,17 @@ void crash_make(const char *path, const struct crash_image *image)
 	options.size_bytes = image->size_bytes;
 	if (block_create(path, &options, error))
 		fail_msg("%s", error);
+}
+
+void crash_derive(const char *folder, const struct crash_image *image)
+{
+	const struct block_open_options read_only = { .read_only = true };
+	struct block_create_options options = *(const struct block_create_options *)image->context;
+	char base[128], child[128];
+
+	snprintf(base, sizeof(base), "%s/%s", folder, image->files[0]);
+	snprintf(child, sizeof(child), "%s/%s", folder, image->files[1]);
+	if (block_open(base, &read_only, &options.parent, error) || block_create(child, &options, error))
+		fail_msg("%s", error);
+	assert_int_equal(block_close(options.parent), 0);
 }

@@ -29,8 +29,10 @@ struct crash_image {
 	void (*make)(const char *path, const struct crash_image *image);
 	/** @derive: optional; after some load on files[0], closed: make others that read the same */
 	void (*derive)(const char *folder, const struct crash_image *image);
-	/** @change: optional; the image is closed; change its shape, but not what it reads as */
+	/** @change: optional; the image is closed, derived ones after more load: change its shape, not what it reads as */
 	void (*change)(const char *folder, const struct crash_image *image);
+	/** @again: optional; for what a change left that did not come to its end: it reads, and can be written after this */
+	void (*again)(const char *folder, const struct crash_image *image);
 	/**
 	 * @front: optional; a device in front of the image that was opened, which it owns. Requests come to it
 	 * from @loops while crash states are checked.
@@ -61,5 +63,8 @@ void crash_opens(const char *file);
 
 /** crash_make() - For @make: block_create() with context as its options and size_bytes as size. */
 void crash_make(const char *path, const struct crash_image *image);
+
+/** crash_derive() - For @derive: files[1] as a child of files[0], with context as its options. */
+void crash_derive(const char *folder, const struct crash_image *image);
 
 #endif

@@ -24,20 +24,6 @@ void os_log(enum os_log_level level, const char *format, ...)
 
 #define MIB (UINT64_C(1) << 20)
 
-/* A differencing image over what was loaded so far; the one that context speaks of. */
-static void derive_child(const char *folder, const struct crash_image *image)
-{
-	const struct block_open_options read_only = { .read_only = true };
-	struct block_create_options options = *(const struct block_create_options *)image->context;
-	char base[128], child[128], error[BLOCK_ERROR_BYTES];
-
-	snprintf(base, sizeof(base), "%s/%s", folder, image->files[0]);
-	snprintf(child, sizeof(child), "%s/%s", folder, image->files[1]);
-	if (block_open(base, &read_only, &options.parent, error) || block_create(child, &options, error))
-		fail_msg("%s", error);
-	assert_int_equal(block_close(options.parent), 0);
-}
-
 /* Dynamic disks are so large that spots lie in blocks of their own, over many sectors of the BAT. */
 static const struct crash_image images[] = {
 	{ "raw", 8 * MIB, { "disk.raw" }, crash_make,
@@ -50,9 +36,9 @@ static const struct crash_image images[] = {
 	  .context = &(const struct block_create_options){ .format = "vhdx", .fixed = true } },
 	{ "dynamic VHDX", 9200 * MIB, { "disk.vhdx" }, crash_make, .block_bytes = MIB,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
-	{ "differencing VHD", 9200 * MIB, { "disk.vhd", "child.vhd" }, crash_make, derive_child,
+	{ "differencing VHD", 9200 * MIB, { "disk.vhd", "child.vhd" }, crash_make, crash_derive,
 	  .context = &(const struct block_create_options){ .format = "vhd" } },
-	{ "differencing VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, derive_child,
+	{ "differencing VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, crash_derive,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
 };
 

@@ -161,19 +161,6 @@ static struct block_device *checkpoints(const struct crash_image *image, struct 
 
 /* ---- merging ---- */
 
-static void derive_child(const char *folder, const struct crash_image *image)
-{
-	const struct block_open_options read_only = { .read_only = true };
-	struct block_create_options options = *(const struct block_create_options *)image->context;
-	char base[128], child[128];
-
-	snprintf(base, sizeof(base), "%s/%s", folder, image->files[0]);
-	snprintf(child, sizeof(child), "%s/%s", folder, image->files[1]);
-	if (block_open(base, &read_only, &options.parent, error) || block_create(child, &options, error))
-		fail_msg("%s", error);
-	assert_int_equal(block_close(options.parent), 0);
-}
-
 static void merged(void *context)
 {
 	change.called = true;
@@ -249,9 +236,9 @@ static struct block_device *merges(const struct crash_image *image, struct block
 }
 
 static const struct crash_image images[] = {
-	{ "merging a VHD", 9200 * MIB, { "disk.vhd", "child.vhd" }, crash_make, derive_child, .front = merges,
+	{ "merging a VHD", 9200 * MIB, { "disk.vhd", "child.vhd" }, crash_make, crash_derive, .front = merges,
 	  .during = during, .context = &(const struct block_create_options){ .format = "vhd" } },
-	{ "merging a VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, derive_child, .front = merges,
+	{ "merging a VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, crash_derive, .front = merges,
 	  .during = during,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
 	{ "checkpoints of a VHD", 9200 * MIB, { "disk.vhd", "c1.avhd", "c2.avhd", "c3.avhd" }, crash_make, .front = checkpoints, .during = during,

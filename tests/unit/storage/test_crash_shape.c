@@ -8,9 +8,10 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "io/log.h"
-#include "storage/block.h"
+#include "storage/merge.h"
 #include "tests/unit/storage/crash_load.h"
 #include "tests/unit/storage/power_cut.h"
 #include "tests/unit/storage/sim_io.h"
@@ -71,6 +72,47 @@ static void compact(const char *folder, const struct crash_image *image)
 	assert_int_equal(block_close(device), 0);
 }
 
+/* ---- merge ---- */
+
+static bool merge_goes_on(void *context, uint64_t done_bytes)
+{
+	power_cut_now();
+	return true;
+}
+
+/* As `lis disk merge` does it. */
+static void merge_with(const char *folder, const struct crash_image *image, struct merge_copy copy)
+{
+	struct block_open_options options = { .format = NULL };
+	char parent[128], child[128];
+
+	snprintf(parent, sizeof(parent), "%s/%s", folder, image->files[0]);
+	snprintf(child, sizeof(child), "%s/%s", folder, image->files[1]);
+	if (access(child, F_OK) < 0)
+		return;
+	if (block_open(parent, &options, &copy.base, error))
+		fail_msg("%s: %s", image->name, error);
+	options = (struct block_open_options){ .read_only = true, .parent = copy.base };
+	if (block_open(child, &options, &copy.child, error))
+		fail_msg("%s: %s", image->name, error);
+	block_begin_merge(copy.child);
+	assert_int_equal(merge_copy(&copy), 0);
+	assert_int_equal(block_close(copy.child), 0); /* and the parent, durably */
+	if (copy.goes_on)
+		copy.goes_on(NULL, 0);
+	assert_int_equal(unlink(child), 0);
+}
+
+static void merge(const char *folder, const struct crash_image *image)
+{
+	merge_with(folder, image, (struct merge_copy){ .goes_on = merge_goes_on });
+}
+
+static void merge_again(const char *folder, const struct crash_image *image)
+{
+	merge_with(folder, image, (struct merge_copy){ .goes_on = NULL });
+}
+
 static const struct crash_image images[] = {
 	{ "resizing raw", 8 * MIB, { "disk.raw" }, crash_make, .change = resize,
 	  .context = &(const struct block_create_options){ .format = "raw" } },
@@ -87,6 +129,10 @@ static const struct crash_image images[] = {
 	{ "compacting dynamic VHD", 9200 * MIB, { "disk.vhd" }, crash_make, .change = compact, .block_bytes = 2 * MIB,
 	  .context = &(const struct block_create_options){ .format = "vhd" } },
 	{ "compacting dynamic VHDX", 9200 * MIB, { "disk.vhdx" }, crash_make, .change = compact, .block_bytes = MIB,
+	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
+	{ "merging VHD", 9200 * MIB, { "disk.vhd", "child.vhd" }, crash_make, crash_derive, merge, merge_again,
+	  .context = &(const struct block_create_options){ .format = "vhd" } },
+	{ "merging VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, crash_derive, merge, merge_again,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
 };
 
