@@ -6,31 +6,12 @@
 #
 #   chain.sh LIS IMGTOOL
 set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 lis=$(realpath "$1")
 imgtool=$(realpath "$2")
-folder=$(mktemp -d "${TMPDIR:-/tmp}/chain.XXXXXX")
-holder=
-trap '[ -z "$holder" ] || kill "$holder" 2>/dev/null; rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
-
-# status N COMMAND...: must end so; its words are in out.txt.
-status() {
-	wanted=$1
-	shift
-	got=0
-	"$@" > out.txt 2>&1 || got=$?
-	[ "$got" = "$wanted" ] || fail "$* ended with $got, not $wanted: $(cat out.txt)"
-}
-
-says() {
-	grep -q -e "$1" out.txt || fail "'$1' is not in: $(cat out.txt)"
-}
+begin
 
 # libvhdi OUT CHILD PARENT...: what libvhdi reads.
 libvhdi() {

@@ -4,48 +4,13 @@
 #
 #   disk_command.sh LIS IMGTOOL
 set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 lis=$(realpath "$1")
 imgtool=$(realpath "$2")
-if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
-	echo "needs qemu-img and qemu-io"
-	exit 77
-fi
-folder=$(mktemp -d "${TMPDIR:-/tmp}/disk-command.XXXXXX")
-holder=
-trap '[ -z "$holder" ] || kill "$holder" 2>/dev/null; rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
-
-# status N COMMAND...: must end so; its words are in out.txt.
-status() {
-	wanted=$1
-	shift
-	got=0
-	"$@" > out.txt 2>&1 || got=$?
-	[ "$got" = "$wanted" ] || fail "$* ended with $got, not $wanted: $(cat out.txt)"
-}
-
-says() {
-	grep -q -e "$1" out.txt || fail "'$1' is not in: $(cat out.txt)"
-}
-
-qemu_format() {
-	case $1 in
-	*.vhd) echo vpc ;;
-	*.vhdx) echo vhdx ;;
-	*) echo raw ;;
-	esac
-}
-
-qemu_size() {
-	qemu-img info -f "$(qemu_format "$1")" --output=json "$1" |
-		sed -n 's/.*"virtual-size": \([0-9]*\).*/\1/p' | tail -n 1
-}
+needs qemu-img qemu-io
+begin
 
 allocated() {
 	echo $(($(stat -c %b "$1") * 512))

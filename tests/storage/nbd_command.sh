@@ -4,50 +4,26 @@
 #
 #   nbd_command.sh LIS IMGTOOL
 set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 lis=$(realpath "$1")
 imgtool=$(realpath "$2")
-for tool in nbdkit qemu-nbd qemu-img; do
-	if ! command -v $tool >/dev/null; then
-		echo "needs nbdkit, qemu-nbd and qemu-img"
-		exit 77
-	fi
-done
-folder=$(mktemp -d "${TMPDIR:-/tmp}/nbd-command.XXXXXX")
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
-cd "$folder"
+needs nbdkit qemu-nbd qemu-img
+begin
 uri="nbd+unix:///?socket=$folder/socket"
 
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
-
-# status N COMMAND...: must end so; its words are in out.txt.
-status() {
-	wanted=$1
-	shift
-	got=0
-	"$@" > out.txt 2>&1 || got=$?
-	[ "$got" = "$wanted" ] || fail "$* ended with $got, not $wanted: $(cat out.txt)"
-}
-
-says() {
-	grep -q -F -e "$1" out.txt || fail "'$1' is not in: $(cat out.txt)"
-}
-
 stop() {
-	[ -z "$server" ] || kill "$server"
-	[ -z "$server" ] || wait "$server" 2>/dev/null || true
-	server=
+	[ -z "$holder" ] || kill "$holder"
+	[ -z "$holder" ] || wait "$holder" 2>/dev/null || true
+	holder=
 	rm -f socket
 }
 
 started() {
-	server=$!
+	holder=$!
 	while [ ! -S socket ]; do
-		kill -0 "$server" 2>/dev/null || fail "the server ended: $(cat server.txt)"
+		kill -0 "$holder" 2>/dev/null || fail "the server ended: $(cat server.txt)"
 		sleep 0.02
 	done
 }

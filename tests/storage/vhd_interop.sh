@@ -5,25 +5,12 @@
 #
 #   vhd_interop.sh IMGTOOL
 set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 imgtool=$(realpath "$1")
-if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
-	echo "needs qemu-img and qemu-io"
-	exit 77
-fi
-folder=$(mktemp -d "${TMPDIR:-/tmp}/vhd-interop.XXXXXX")
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
-
-# What QEMU takes for the size of the disk.
-qemu_size() {
-	qemu-img info -f vpc --output=json "$1" | sed -n 's/.*"virtual-size": \([0-9]*\).*/\1/p' | tail -n 1
-}
+needs qemu-img qemu-io
+begin
 
 same_size() {
 	ours=$("$imgtool" -r "$1" info) || fail "$what: $ours"

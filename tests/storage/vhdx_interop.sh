@@ -5,20 +5,12 @@
 #
 #   vhdx_interop.sh IMGTOOL
 set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 imgtool=$(realpath "$1")
-if ! command -v qemu-img >/dev/null || ! command -v qemu-io >/dev/null; then
-	echo "needs qemu-img and qemu-io"
-	exit 77
-fi
-folder=$(mktemp -d "${TMPDIR:-/tmp}/vhdx-interop.XXXXXX")
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
+needs qemu-img qemu-io
+begin
 
 check() {
 	qemu-img check -q "$1" || fail "qemu-img check $1 ($what)"
