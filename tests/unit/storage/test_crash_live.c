@@ -241,9 +241,11 @@ static const struct crash_image images[] = {
 	{ "merging a VHDX", 9200 * MIB, { "disk.vhdx", "child.vhdx" }, crash_make, crash_derive, .front = merges,
 	  .during = during,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
-	{ "checkpoints of a VHD", 9200 * MIB, { "disk.vhd", "c1.avhd", "c2.avhd", "c3.avhd" }, crash_make, .front = checkpoints, .during = during,
+	{ "checkpoints of a VHD", 9200 * MIB, { "disk.vhd", "c1.avhd", "c2.avhd", "c3.avhd" }, crash_make,
+	  .front = checkpoints, .during = during,
 	  .context = &(const struct block_create_options){ .format = "vhd" } },
-	{ "checkpoints of a VHDX", 9200 * MIB, { "disk.vhdx", "c1.avhdx", "c2.avhdx", "c3.avhdx" }, crash_make, .front = checkpoints, .during = during,
+	{ "checkpoints of a VHDX", 9200 * MIB, { "disk.vhdx", "c1.avhdx", "c2.avhdx", "c3.avhdx" }, crash_make,
+	  .front = checkpoints, .during = during,
 	  .context = &(const struct block_create_options){ .format = "vhdx", .block_bytes = 1 << 20 } },
 };
 
