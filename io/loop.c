@@ -27,11 +27,11 @@
 #define SUBMIT_AT_ONCE 8u       /* [policy] submissions that are not kept for the end of the work */
 #define YIELD_AFTER_NS 4000u    /* [policy] of a spin; most of what comes soon has come by then */
 
-/* [policy] With one CPU: see adapt_patience(). A round trip is 2 or 3 requests for each time the loop wakes. */
-#define CROWD 5u              /* requests between two sleeps that show a stream */
-#define CROWDS_OF_STREAM 3u
-#define WAKES_PATIENT 32u     /* then it is seen whether there were crowds */
-#define WAKES_EAGER 512u      /* then patience is tried again: to a hasty loop a stream may look like round trips */
+/* [policy] With one CPU: see adapt_patience(). Round trips are 2.0 to 2.5 requests for each time the loop wakes. */
+#define REQUESTS_OF_STREAM(wakes) ((wakes) * 11u / 4u)
+#define WAKES_SEEN 128u   /* then it is looked at how many requests there were */
+#define WAKES_EAGER 256u  /* then patience is tried again: to a hasty loop a stream may look like round trips */
+#define WAKES_TRIED 32u
 
 enum sleep_state { AWAKE, ASLEEP };
 
@@ -56,11 +56,11 @@ struct io_loop {
 	_Atomic pid_t runner;  /* thread that runs the loop; 0: nobody */
 	pthread_t thread;
 	bool has_thread;
-	uint32_t requests;     /* since the last sleep */
 	bool one_cpu;          /* this is all there is */
 	/* On the loop's own thread then: */
-	bool adapts_patience, patient;
-	uint32_t wakes, crowds; /* since patience was decided on */
+	bool adapts_patience, patient, trying;
+	uint32_t wakes;        /* since patience was decided on */
+	uint32_t requests;     /* since it was last looked at */
 };
 
 static _Thread_local pid_t own_tid;
@@ -508,7 +508,7 @@ static void set_patience(struct io_loop *loop, bool patient)
 {
 	const struct sched_param none = { 0 };
 
-	loop->wakes = loop->crowds = 0;
+	loop->wakes = 0;
 	if (loop->patient == patient)
 		return;
 	loop->patient = patient;
@@ -518,18 +518,23 @@ static void set_patience(struct io_loop *loop, bool patient)
 
 /*
  * On a machine with one CPU each signal of the guest takes the CPU from it, for one request of a stream. A batch
- * thread waits until the guest does, or its slice is over; by then there are many. But if there never are, as with
- * round trips, that is time lost.
+ * thread waits until the guest does, or its slice is over; by then there are many, each time or now and then. But if
+ * there never are, as with round trips, that is time lost.
  */
 static void adapt_patience(struct io_loop *loop)
 {
-	loop->wakes++;
-	loop->crowds += loop->requests >= CROWD;
+	uint32_t wakes = loop->trying ? WAKES_TRIED : WAKES_SEEN;
+	bool stream;
+
+	if (++loop->wakes % wakes)
+		return;
+	stream = loop->requests >= REQUESTS_OF_STREAM(wakes);
 	loop->requests = 0;
-	if (loop->crowds >= CROWDS_OF_STREAM)
+	loop->trying = !stream && !loop->patient && loop->wakes >= WAKES_EAGER;
+	if (stream || loop->trying)
 		set_patience(loop, true);
-	else if (loop->wakes >= (loop->patient ? WAKES_PATIENT : WAKES_EAGER))
-		set_patience(loop, !loop->patient);
+	else if (loop->patient)
+		set_patience(loop, false);
 }
 
 static void sleep_until_work(struct io_loop *loop)
@@ -597,10 +602,11 @@ static void *loop_thread(void *arg)
 
 	atomic_store_explicit(&loop->runner, current_tid(), memory_order_release);
 	loop->adapts_patience = loop->one_cpu;
+	loop->requests = 0;
 	if (loop->adapts_patience)
 		set_patience(loop, true);
 	run_until_stopped(loop);
-	loop->adapts_patience = loop->patient = false;
+	loop->adapts_patience = loop->patient = loop->trying = false;
 	return NULL;
 }
 

@@ -422,7 +422,7 @@ static void a_poller_may_remove_itself_while_it_is_polled(void **state)
 
 /* ---- one CPU ---- */
 
-#define WAKES 1300
+#define WAKES 3000
 
 /* A loop that wakes itself, each time with so many requests. */
 struct busy_loop {
@@ -464,7 +464,7 @@ static void busy_wake(struct io_poller *poller)
 
 	if (busy->wakes == WAKES)
 		return;
-	busy->due = busy->wakes < 200 || (busy->wakes >= 300 && busy->wakes < 320) ? 20 : 1;
+	busy->due = busy->wakes < 400 || (busy->wakes >= 800 && busy->wakes < 1100) ? 20 : 1;
 	busy->policies[busy->wakes] = sched_getscheduler(0);
 	if (++busy->wakes == WAKES)
 		sem_post(&busy->end);
@@ -512,17 +512,17 @@ static void with_one_cpu_a_loop_is_patient_where_that_brings_something(void **st
 	/* It begins so, and stays so while there are many requests. */
 	assert_int_equal(busy->policies[0], SCHED_BATCH);
 	at = stretch(busy, 0);
-	assert_in_range(at, 200 + 1, 200 + 70);
+	assert_in_range(at, 400 + 1, 400 + 260);
 	assert_int_equal(busy->policies[at], SCHED_OTHER);
 	/* Many bring it back soon. */
 	at += stretch(busy, at);
-	assert_in_range(at, 300 + 1, 300 + 10);
+	assert_in_range(at, 800 + 1, 800 + 130);
 	at += stretch(busy, at);
-	assert_in_range(at, 320 + 1, 320 + 70);
+	assert_in_range(at, 1100 + 1, 1100 + 260);
 	/* It tries again, now and then. */
-	assert_in_range(stretch(busy, at), 300, 700);
+	assert_in_range(stretch(busy, at), 200, 400);
 	at += stretch(busy, at);
-	assert_in_range(stretch(busy, at), 10, 70);
+	assert_in_range(stretch(busy, at), 10, 100);
 
 	io_poller_remove(loop, &busy->poller);
 	io_loop_destroy(loop);
