@@ -63,20 +63,7 @@ int disk_diff(const struct disk_options *options)
 	return result ? LIS_EXIT_ERROR : LIS_EXIT_OK;
 }
 
-/* ---- merge: the data ---- */
-
-/* What @child has of its own, into @base, which is below it and open for writing. */
-static int merge_data(struct block_device *child, struct block_device *base)
-{
-	struct merge_copy copy = { .child = child, .base = base };
-	int result = merge_copy(&copy);
-
-	return result ? complain("%s: merging stopped: %s; it can be run again",
-				 copy.failed_path ? copy.failed_path : child->path, lis_error_text(result)) :
-			LIS_EXIT_OK;
-}
-
-/* ---- merge: the chain ---- */
+/* ---- merge ---- */
 
 #define CHAIN_MAX 257
 
@@ -138,61 +125,14 @@ static int remove_merged(const struct chain *chain, const struct disk_options *o
 	return status;
 }
 
-/* The base for writing, and over it the others for reading. Return: the child, or NULL (complained). */
-static struct block_device *open_chain(const struct chain *chain)
-{
-	struct block_open_options options = { .read_only = false };
-	char error[BLOCK_ERROR_BYTES];
-	struct block_device *device = NULL;
-
-	for (int i = chain->count - 1; i >= 0; i--) {
-		struct block_device *over;
-
-		if (block_open(chain->paths[i], &options, &over, error)) {
-			complain("%s", error);
-			(void)block_close(device);
-			return NULL;
-		}
-		device = over;
-		options = (struct block_open_options){ .read_only = true, .parent = device };
-	}
-	return device;
-}
-
-/* The image @levels below @device. */
-static struct block_device *below(struct block_device *device, int levels)
-{
-	while (levels--)
-		device = device->parent;
-	return device;
-}
-
-static int merge_chain(const struct chain *chain)
-{
-	struct block_device *device = open_chain(chain), *base;
-	const char *base_path = chain->paths[chain->count - 1];
-	int status = LIS_EXIT_OK, result;
-
-	if (!device)
-		return LIS_EXIT_ERROR;
-	base = below(device, chain->count - 1);
-	block_begin_merge(below(device, chain->count - 2));
-	for (int i = chain->count - 2; i >= 0 && !status; i--)
-		status = merge_data(below(device, i), base);
-	result = block_close(device); /* and what is below it, the base durably */
-	if (result && !status)
-		status = complain("%s: cannot be written: %s; the merge can be run again", base_path,
-				  lis_error_text(result));
-	return status;
-}
-
 int disk_merge(const struct disk_options *options)
 {
 	struct chain chain = { .count = 0 };
+	char error[BLOCK_ERROR_BYTES];
 	int status = find_chain(options, &chain);
 
-	if (!status)
-		status = merge_chain(&chain);
+	if (!status && merge_images(chain.paths, (size_t)chain.count, NULL, NULL, error))
+		status = complain("%s", error);
 	if (!status)
 		status = remove_merged(&chain, options);
 	for (int i = 0; i < chain.count; i++)

@@ -8,6 +8,9 @@
 
 #include <stdlib.h>
 
+#include "io/error.h"
+#include "storage/images/image.h"
+
 #define SLOTS 8
 #define PIECE_BYTES (UINT64_C(1) << 20)
 
@@ -128,7 +131,7 @@ static bool start_piece(struct merge *merge, struct slot *slot)
 	return true;
 }
 
-static bool goes_on(const struct merge *merge)
+static bool may_go_on(const struct merge *merge)
 {
 	const struct merge_copy *copy = merge->copy;
 
@@ -143,7 +146,7 @@ static void run(struct merge *merge)
 		for (int i = 0; i < SLOTS && more && !merge->error; i++)
 			if (!merge->slots[i].busy)
 				more = start_piece(merge, &merge->slots[i]);
-		if (!merge->error && !goes_on(merge))
+		if (!merge->error && !may_go_on(merge))
 			merge->error = -LIS_CANCELED;
 		more = more && !merge->error;
 		if (merge->busy)
@@ -171,4 +174,59 @@ int merge_copy(struct merge_copy *copy)
 		free(merge.slots[i].iov.iov_base);
 	io_loop_destroy(merge.loop);
 	return merge.error;
+}
+
+/* ---- images that nobody uses ---- */
+
+/* The base for writing, and over it the others for reading. */
+static int open_chain(char *const *paths, size_t count, struct block_device **out_child, char *error)
+{
+	struct block_open_options options = { .read_only = false };
+	struct block_device *device = NULL;
+
+	while (count--) {
+		struct block_device *over;
+		int result = block_open(paths[count], &options, &over, error);
+
+		if (result) {
+			(void)block_close(device);
+			return result;
+		}
+		device = over;
+		options = (struct block_open_options){ .read_only = true, .parent = device };
+	}
+	*out_child = device;
+	return 0;
+}
+
+/* The image @levels below @device. */
+static struct block_device *below(struct block_device *device, size_t levels)
+{
+	while (levels--)
+		device = device->parent;
+	return device;
+}
+
+int merge_images(char *const *paths, size_t count, merge_goes_on *goes_on, void *context, char *error)
+{
+	struct merge_copy copy = { .goes_on = goes_on, .context = context };
+	struct block_device *device;
+	int result = open_chain(paths, count, &device, error), closed;
+
+	if (result)
+		return result;
+	copy.base = below(device, count - 1);
+	block_begin_merge(below(device, count - 2));
+	for (size_t left = count - 1; left && !result; left--) {
+		copy.child = below(device, left - 1);
+		result = merge_copy(&copy);
+	}
+	if (result)
+		image_error(error, result, copy.failed_path ? copy.failed_path : copy.child->path,
+			    "merging stopped: %s; it can be run again", lis_error_text(result));
+	closed = block_close(device); /* and what is below it, the base durably */
+	if (closed && !result)
+		result = image_error(error, closed, paths[count - 1], "cannot be written: %s; the merge can be run "
+				     "again", lis_error_text(closed));
+	return result;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What a differencing image has of its own, copied into an image below it. */
+/* What differencing images have of their own, copied into an image below them. */
 #ifndef OPENLIS_STORAGE_MERGE_H
 #define OPENLIS_STORAGE_MERGE_H
 
 #include "storage/block.h"
 #include "storage/regions.h"
+
+/* Return: false to stop. */
+typedef bool merge_goes_on(void *context, uint64_t done_bytes);
 
 struct merge_copy {
 	struct block_device *child; /* may be read and written by others meanwhile */
@@ -12,10 +15,10 @@ struct merge_copy {
 	struct regions *only;       /* NULL: all; else what is marked there, which is taken from it */
 	uint64_t take_bytes;        /* with @only: so much of it, in whole regions; 0: all */
 	/**
-	 * @goes_on: optional; the child is through up to @done_bytes, or with @only so much was taken. May be called
-	 * while there is nothing but to wait for what is under way. Return: false to stop.
+	 * @goes_on: optional; the child is through up to done_bytes, or with @only so much was taken. May be called
+	 * while there is nothing but to wait for what is under way.
 	 */
-	bool (*goes_on)(void *context, uint64_t done_bytes);
+	merge_goes_on *goes_on;
 	void *context;
 	const char *failed_path;    /* out, after an error of one of the images */
 };
@@ -29,5 +32,20 @@ struct merge_copy {
  * Return: 0, -LIS_CANCELED, -LIS_NOMEM, or as block_done.
  */
 int merge_copy(struct merge_copy *copy) LIS_MUST_USE;
+
+/**
+ * merge_images() - Copy what images that nobody uses have into the one below all of them, durably.
+ * @paths: from the child to that one, each the parent of the one before; two or more
+ * @goes_on: optional, as merge_copy.goes_on, of each image
+ * @error: as block_open()
+ *
+ * Whenever it is interrupted, by a crash too, the child still reads the same, over a base that has part of it
+ * already (block_begin_merge()), and it can be run again. The images stay; those above the base are to be removed,
+ * the first one first.
+ *
+ * Context: may sleep, for long.
+ * Return: 0, or as block_open(), merge_copy() and block_close().
+ */
+int merge_images(char *const *paths, size_t count, merge_goes_on *goes_on, void *context, char *error) LIS_MUST_USE;
 
 #endif

@@ -29,9 +29,9 @@ struct crash_image {
 	void (*make)(const char *path, const struct crash_image *image);
 	/** @derive: optional; after some load on files[0], closed: make others that read the same */
 	void (*derive)(const char *folder, const struct crash_image *image);
-	/** @change: optional; the image is closed, derived ones after more load: change its shape, not what it reads as */
+	/** @change: optional; the closed image, derived ones after more load: change its shape, not what it reads as */
 	void (*change)(const char *folder, const struct crash_image *image);
-	/** @again: optional; for what a change left that did not come to its end: it reads, and can be written after this */
+	/** @again: optional; bring a change that was cut off to its end: it can only be read before */
 	void (*again)(const char *folder, const struct crash_image *image);
 	/**
 	 * @front: optional; a device in front of the image that was opened, which it owns. Requests come to it

@@ -55,7 +55,7 @@ static void resize(const char *folder, const struct crash_image *image)
 
 /* ---- compact ---- */
 
-static bool goes_on(void *context, uint64_t done_bytes, uint64_t all_bytes)
+static bool cut_while_compacting(void *context, uint64_t done_bytes, uint64_t all_bytes)
 {
 	power_cut_now();
 	return true;
@@ -63,7 +63,7 @@ static bool goes_on(void *context, uint64_t done_bytes, uint64_t all_bytes)
 
 static void compact(const char *folder, const struct crash_image *image)
 {
-	const struct block_compact how = { goes_on, NULL };
+	const struct block_compact how = { cut_while_compacting, NULL };
 	struct block_device *device = open_disk(folder, image);
 
 	if (block_compact(device, &how, error))
@@ -74,43 +74,36 @@ static void compact(const char *folder, const struct crash_image *image)
 
 /* ---- merge ---- */
 
-static bool merge_goes_on(void *context, uint64_t done_bytes)
+static bool cut_while_merging(void *context, uint64_t done_bytes)
 {
 	power_cut_now();
 	return true;
 }
 
 /* As `lis disk merge` does it. */
-static void merge_with(const char *folder, const struct crash_image *image, struct merge_copy copy)
+static void merge_with(const char *folder, const struct crash_image *image, merge_goes_on *goes_on)
 {
-	struct block_open_options options = { .format = NULL };
-	char parent[128], child[128];
+	char parent[128], child[128], *paths[] = { child, parent };
 
 	snprintf(parent, sizeof(parent), "%s/%s", folder, image->files[0]);
 	snprintf(child, sizeof(child), "%s/%s", folder, image->files[1]);
 	if (access(child, F_OK) < 0)
 		return;
-	if (block_open(parent, &options, &copy.base, error))
+	if (merge_images(paths, 2, goes_on, NULL, error))
 		fail_msg("%s: %s", image->name, error);
-	options = (struct block_open_options){ .read_only = true, .parent = copy.base };
-	if (block_open(child, &options, &copy.child, error))
-		fail_msg("%s: %s", image->name, error);
-	block_begin_merge(copy.child);
-	assert_int_equal(merge_copy(&copy), 0);
-	assert_int_equal(block_close(copy.child), 0); /* and the parent, durably */
-	if (copy.goes_on)
-		copy.goes_on(NULL, 0);
+	if (goes_on)
+		goes_on(NULL, 0);
 	assert_int_equal(unlink(child), 0);
 }
 
 static void merge(const char *folder, const struct crash_image *image)
 {
-	merge_with(folder, image, (struct merge_copy){ .goes_on = merge_goes_on });
+	merge_with(folder, image, cut_while_merging);
 }
 
 static void merge_again(const char *folder, const struct crash_image *image)
 {
-	merge_with(folder, image, (struct merge_copy){ .goes_on = NULL });
+	merge_with(folder, image, NULL);
 }
 
 static const struct crash_image images[] = {
