@@ -395,7 +395,7 @@ static void throttle_gate(struct io_call *call)
 
 	gate->throttled = true;
 	atomic_store(&gate->room, 0);
-	atomic_store(&gate->wants_room, false);
+	atomic_store(&gate->wants_room, gate->slowed.first != NULL);
 	answer(gate->live);
 }
 
