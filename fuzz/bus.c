@@ -166,7 +166,7 @@ static bool run_pollers(void)
 
 	for (struct io_poller *poller = pollers, *next; poller; poller = next) {
 		next = poller->next;
-		any |= poller->poll(poller) > 0;
+		any |= poller->poll(poller);
 	}
 	return any;
 }

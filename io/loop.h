@@ -94,8 +94,8 @@ struct io_loop_stats {
  * @out_loop: set on success only
  *
  * On a machine where this thread may use one CPU only, poll_max_ns counts as 0: spinning would keep
- * the peer from running. Nor does the loop's own thread take the CPU from whoever wakes it, as long as many requests
- * come together by that.
+ * the peer from running. Nor does the loop's own thread take the CPU from whoever wakes it, as long as many
+ * requests come together by then.
  *
  * Return: 0, -LIS_NOMEM, -LIS_DENIED (io_uring is switched off on this machine), -LIS_UNSUPPORTED.
  */

@@ -47,7 +47,7 @@ struct live_merge {
 	_Atomic bool canceled;
 	_Atomic uint64_t done_bytes;
 	/* The worker's, while it copies. */
-	bool first_pass, copied_once, throttled;
+	bool copied_once, throttled;
 	int slow;               /* passes that left hardly less than the one before */
 	uint64_t allowed_bytes; /* for so much copied were changes let through */
 	int result;
@@ -180,7 +180,7 @@ static bool goes_on(void *context, uint64_t done_bytes)
 {
 	struct live_merge *merge = context;
 
-	if (merge->first_pass)
+	if (!merge->copied_once)
 		atomic_store(&merge->done_bytes, done_bytes);
 	if (merge->throttled) {
 		live_allow(merge->config.live, (done_bytes - merge->allowed_bytes) / 2);
@@ -222,9 +222,7 @@ static bool is_little(const struct live_merge *merge)
 
 static void copy_all(struct live_merge *merge)
 {
-	merge->first_pass = true;
 	copy(merge, NULL, false);
-	merge->first_pass = false;
 	merge->copied_once = true;
 	if (!merge->result)
 		atomic_store(&merge->done_bytes, merge->child->geometry.size_bytes);

@@ -205,7 +205,7 @@ static uint32_t poll_channel(struct io_poller *poller)
 	bool ready = vmbus_ring_reader_ready(&ch->channel.from_guest);
 	uint64_t before = packets_in(ch);
 	bool any, interrupt;
-	uint32_t packets;
+	uint32_t requests;
 
 	if (!ready && !(ch->stalled &&
 			vmbus_ring_writer_has_room(&ch->channel.to_guest, ch->stalled_bytes)))
@@ -213,12 +213,11 @@ static uint32_t poll_channel(struct io_poller *poller)
 	ch->stalled = false;
 	ch->saw_empty = false;
 	any = ch->channel.device->config.ops->receive(&ch->channel);
-	packets = (uint32_t)(packets_in(ch) - before);
-	/* Something that is no packet was done. */
-	if (any && !packets)
-		packets = 1;
+	requests = any ? (uint32_t)(packets_in(ch) - before) : 0;
+	if (any && !requests)
+		requests = 1; /* something that is no packet */
 	if (!ch->running)
-		return packets;
+		return requests;
 	ch->throttled = !any && !ch->saw_empty && ready;
 	interrupt = vmbus_ring_reader_publish(&ch->channel.from_guest);
 	if (ch->held)
@@ -227,7 +226,7 @@ static uint32_t poll_channel(struct io_poller *poller)
 		interrupt |= vmbus_ring_writer_publish(&ch->channel.to_guest);
 	if (interrupt)
 		interrupt_guest(ch);
-	return any ? packets : 0;
+	return requests;
 }
 
 static uint32_t before_sleep(struct io_poller *poller)
