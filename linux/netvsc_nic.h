@@ -72,6 +72,7 @@ struct netvsc_port {
 	struct xdp_rxq_info xdp_rxq;
 	u8 *heads;
 	u64 *head_pfns;
+	struct delayed_work late_work; /* the flush that the core is owed */
 	struct netvsc_channel core;
 };
 

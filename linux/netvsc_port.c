@@ -12,6 +12,9 @@
 /* Packets in flight, and of these with frames that the host reads from where they are. [policy] */
 #define QUEUE_DEPTH 2048
 #define HEAD_PAGES 16
+/* What the host is given back may wait for something that is sent, but not for ever. [policy] */
+#define LATE_MAX 16
+#define LATE_MS 100
 
 /* News that somebody may be waiting for. */
 #define NEWS_FOR_WAITERS \
@@ -60,11 +63,30 @@ static u32 settle(struct netvsc_port *port, int budget)
 	__netif_tx_unlock(queue);
 	if (events & NETVSC_EVENT_SIGNAL)
 		lis_channel_signal(port->channel, LIS_SIGNAL_ROOM);
+	if (events & NETVSC_EVENT_LATE)
+		queue_delayed_work(system_percpu_wq, &port->late_work, msecs_to_jiffies(LATE_MS));
 	if (ended.frames)
 		netvsc_sent(port, &ended, budget);
 	if (unlikely(events & (NEWS_FOR_WAITERS | NEWS_OF_LINK)))
 		handle_news(port, events);
 	return events;
+}
+
+/* Show the host all there is. Under the queue's lock. */
+static void flush(struct netvsc_port *port)
+{
+	if (netvsc_channel_flush(&port->core))
+		lis_channel_signal(port->channel, LIS_SIGNAL_PACKET);
+}
+
+static void late_work(struct work_struct *work)
+{
+	struct netvsc_port *port = container_of(work, struct netvsc_port, late_work.work);
+
+	__netif_tx_lock_bh(netvsc_port_queue(port));
+	if (port->live)
+		flush(port);
+	__netif_tx_unlock_bh(netvsc_port_queue(port));
 }
 
 /* Returns what it was worth, in frames. */
@@ -114,6 +136,8 @@ bool netvsc_port_quiet(struct netvsc_port *port)
 
 	/* NAPI may be at work: then this is what was true a moment ago, or will be. */
 	__netif_tx_lock_bh(netvsc_port_queue(port));
+	if (port->live)
+		flush(port);
 	quiet = !port->live || netvsc_idle(&port->core);
 	__netif_tx_unlock_bh(netvsc_port_queue(port));
 	return quiet;
@@ -157,6 +181,7 @@ static struct netvsc_port *port_create(struct netvsc_card *card, struct lis_chan
 	port->nic = card->nic;
 	port->channel = channel;
 	port->index = index;
+	INIT_DELAYED_WORK(&port->late_work, late_work);
 	if (!port_init(port))
 		return port;
 	port_free(port);
@@ -173,6 +198,7 @@ static int open_core(struct netvsc_port *port)
 		.heads = port->heads,
 		.head_pfns = port->head_pfns,
 		.head_pages = HEAD_PAGES,
+		.late_max = LATE_MAX,
 	};
 
 	return lis_errno(netvsc_channel_open(&port->card->core, &port->core, &config));
@@ -275,6 +301,7 @@ void netvsc_port_close(struct netvsc_port *port)
 	 * has given NAPI up may still ask for signals: closing waits for all readers of RCU first.
 	 */
 	napi_disable(&port->napi);
+	cancel_delayed_work_sync(&port->late_work);
 	card->lost |= lis_channel_close(port->channel);
 	netif_napi_del(&port->napi);
 	/* Whoever found it is through with it. */

@@ -132,6 +132,7 @@ int netvsc_channel_open(struct netvsc *netvsc, struct netvsc_channel *channel,
 	channel->from_host = config->from_host;
 	channel->heads = config->heads;
 	channel->head_pfns = config->head_pfns;
+	channel->late_max = config->late_max;
 	channel->batch.section = NVSP_SECTION_NONE;
 	channel->section_hint = config->index;
 	channel->open = true;

@@ -101,6 +101,7 @@
 #define NETVSC_EVENT_SPEED 0x0400u        /* netvsc.bits_per_second changed */
 #define NETVSC_EVENT_SEND_TABLE 0x0800u   /* netvsc.send_table changed */
 #define NETVSC_EVENT_BROKEN 0x1000u       /* the channel is of no use any more: close it */
+#define NETVSC_EVENT_LATE 0x2000u         /* netvsc_channel_flush() is due, see late_max */
 
 /* ---- sending ---- */
 
@@ -351,6 +352,12 @@ struct netvsc_channel_config {
 	uint8_t *heads;
 	const uint64_t *head_pfns;           /* of each page */
 	uint32_t head_pages;                 /* 1..1024 */
+	/*
+	 * So many ranges of the receive buffer may be given back without a signal, which costs the host
+	 * a wake-up and the guest an exit: a reply that follows brings it, too. With NETVSC_EVENT_LATE
+	 * the caller owes netvsc_channel_flush() in a while, a tenth of a second, say. 0: none.
+	 */
+	uint32_t late_max;
 };
 
 struct netvsc_flight;
@@ -359,6 +366,7 @@ struct netvsc_flight;
 struct netvsc_completion {
 	uint64_t id;
 	uint32_t status; /* NVSP_STATUS_* */
+	uint32_t ranges; /* of the receive buffer, where there are any */
 };
 
 /* One open channel, in the caller's storage; private but for the counters. */
@@ -378,6 +386,8 @@ struct netvsc_channel {
 	uint32_t section_hint;         /* word of netvsc.section_bits to begin with */
 	bool accepting, send_broken, room_wanted, batch_due;
 	uint32_t room_bytes;           /* what the last refused packet would have taken */
+	uint32_t late_max;
+	uint32_t late_ranges, late_bytes; /* given back without a signal; their bytes in the ring */
 	struct {
 		uint32_t section;      /* NVSP_SECTION_NONE: there is no batch */
 		uint32_t bytes;        /* used of the section */

@@ -106,6 +106,9 @@ int netvsc_begin_packet(struct netvsc_channel *channel, const struct netvsc_flig
 /** netvsc_tell() - Send a message that is not answered. Return: 0, -LIS_FULL, -LIS_CORRUPT. */
 int netvsc_tell(struct netvsc *netvsc, const struct nvsp_message *message) LIS_MUST_USE;
 
+/** netvsc_publish() - Show the host all there is in the ring. Return: must it be signalled? */
+bool netvsc_publish(struct netvsc_channel *channel) LIS_MUST_USE;
+
 /** netvsc_send_broken() - The ring to the host is of no use: note it, once. */
 void netvsc_send_broken(struct netvsc_channel *channel);
 

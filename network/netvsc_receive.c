@@ -247,10 +247,10 @@ drop:
 
 /* ---- packets ---- */
 
-static void give_back(struct netvsc_channel *channel, uint64_t id, bool good)
+static void give_back(struct netvsc_channel *channel, const struct vmbus_packet *packet, bool good)
 {
 	channel->completions[channel->completion_count++] = (struct netvsc_completion){
-		id, good ? NVSP_STATUS_SUCCESS : NVSP_STATUS_FAILURE,
+		packet->id, good ? NVSP_STATUS_SUCCESS : NVSP_STATUS_FAILURE, packet->range_count,
 	};
 }
 
@@ -264,7 +264,7 @@ static void begin_transfer(struct netvsc_channel *channel, const struct vmbus_pa
 		     packet->transfer_set_id != NVSP_RECEIVE_BUFFER_ID ||
 		     !channel->netvsc->receive_buffer.memory || !channel->netvsc->sub_bytes)) {
 		violation(channel, "a packet of what is not the receive buffer");
-		give_back(channel, packet->id, false);
+		give_back(channel, packet, false);
 		return;
 	}
 	channel->in_packet = true;
@@ -281,7 +281,7 @@ static void end_transfer(struct netvsc_channel *channel)
 		drop_frame(channel);
 		channel->packet_failed = true;
 	}
-	give_back(channel, channel->packet.id, !channel->packet_failed);
+	give_back(channel, &channel->packet, !channel->packet_failed);
 	channel->in_packet = false;
 }
 
@@ -514,11 +514,36 @@ static void settle_completions(struct netvsc_channel *channel)
 			break;
 		if (error)
 			netvsc_send_broken(channel);
+		channel->late_ranges += channel->completions[sent].ranges;
+		channel->late_bytes += (uint32_t)vmbus_packet_ring_bytes(0, piece.bytes);
 	}
 	if (unlikely(sent < count))
 		memmove(channel->completions, channel->completions + sent,
 			(count - sent) * sizeof(channel->completions[0]));
 	channel->completion_count = count - sent;
+}
+
+/*
+ * What the host gets back it does not need at once: may it find it when it wakes for something else? Not
+ * where it has little left, nor with anything else in the ring.
+ */
+static bool may_be_late(const struct netvsc_channel *channel)
+{
+	/* [policy] All channels together keep an eighth at most. */
+	uint32_t few = channel->netvsc->sub_count / 8 / NETVSC_CHANNELS_MAX;
+
+	return channel->late_ranges && channel->late_ranges <= channel->late_max &&
+	       channel->late_ranges <= few &&
+	       channel->late_bytes == vmbus_ring_writer_unpublished_bytes(channel->to_host);
+}
+
+static uint32_t show_host(struct netvsc_channel *channel)
+{
+	if (may_be_late(channel)) {
+		vmbus_ring_writer_expose(channel->to_host);
+		return NETVSC_EVENT_LATE;
+	}
+	return netvsc_publish(channel) ? NETVSC_EVENT_SIGNAL : 0;
 }
 
 uint32_t netvsc_channel_settle(struct netvsc_channel *channel, uint64_t now_ns)
@@ -541,9 +566,7 @@ uint32_t netvsc_channel_settle(struct netvsc_channel *channel, uint64_t now_ns)
 	}
 	if (vmbus_ring_reader_publish(channel->from_host))
 		events |= NETVSC_EVENT_SIGNAL;
-	if (vmbus_ring_writer_publish(channel->to_host))
-		events |= NETVSC_EVENT_SIGNAL;
-	return events;
+	return events | show_host(channel);
 }
 
 bool netvsc_idle(const struct netvsc_channel *channel)

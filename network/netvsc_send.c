@@ -526,12 +526,18 @@ static void send_batch(struct netvsc_channel *channel)
 	channel->room_bytes = room_bytes;
 }
 
+bool netvsc_publish(struct netvsc_channel *channel)
+{
+	channel->late_ranges = channel->late_bytes = 0;
+	return vmbus_ring_writer_publish(channel->to_host);
+}
+
 bool netvsc_channel_flush(struct netvsc_channel *channel)
 {
 	if (!channel->open)
 		return false;
 	send_batch(channel);
-	return vmbus_ring_writer_publish(channel->to_host);
+	return netvsc_publish(channel);
 }
 
 /* ---- room ---- */

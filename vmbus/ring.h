@@ -265,6 +265,18 @@ void vmbus_ring_writer_expose(struct vmbus_ring_writer *writer);
 bool vmbus_ring_writer_publish(struct vmbus_ring_writer *writer) LIS_MUST_USE;
 
 /**
+ * vmbus_ring_writer_unpublished_bytes() - What was written since the last vmbus_ring_writer_publish().
+ * @writer: the ring
+ *
+ * Context: owner of @writer.
+ * Return: ring bytes of its packets, see vmbus_packet_ring_bytes(); at most the ring's size.
+ */
+static inline uint32_t vmbus_ring_writer_unpublished_bytes(const struct vmbus_ring_writer *writer)
+{
+	return writer->unsettled_bytes;
+}
+
+/**
  * vmbus_ring_writer_has_room() - Would a packet fit now? Does not ask the reader for a signal.
  * @writer: the ring
  * @packet_bytes: from vmbus_packet_ring_bytes()

@@ -147,7 +147,7 @@ static void turn_lane(struct pair *pair, uint32_t index)
 			if (events & NETVSC_EVENT_SIGNAL)
 				signal_host(pair, lane);
 			pair->events |= events & ~(NETVSC_EVENT_SIGNAL | NETVSC_EVENT_MORE |
-						   NETVSC_EVENT_ENDED);
+						   NETVSC_EVENT_ENDED | NETVSC_EVENT_LATE);
 		} while (events & NETVSC_EVENT_MORE);
 	} while (netvsc_channel_unmask(&lane->netvsc));
 }
@@ -207,6 +207,7 @@ struct lane *pair_open_lane(struct pair *pair, uint32_t index)
 		.to_host = &lane->mini.to_host, .from_host = &lane->mini.from_host,
 		.index = index, .queue_depth = config->queue_depth ? config->queue_depth : 64,
 		.head_pages = config->head_pages ? config->head_pages : 2,
+		.late_max = 4,
 	};
 
 	offer = mini_find_offer(&pair->guest, &id, (uint16_t)index);

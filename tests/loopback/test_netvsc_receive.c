@@ -671,6 +671,69 @@ static void without_room_packets_are_given_back_later(void **state)
 	assert_int_equal(w->completed_id, 7777);
 }
 
+/* A frame comes, and is given back. */
+static uint32_t one_frame(struct world *w, uint64_t id)
+{
+	uint8_t data[60] = { 0 };
+	struct host_message message = host_frame(data, 60, NULL, 0);
+	struct netvsc_frame frame;
+
+	host_sends_frames(w, 0, id, &message, 1);
+	assert_true(netvsc_channel_next(&w->channels[0], &frame));
+	assert_false(netvsc_channel_next(&w->channels[0], &frame));
+	return netvsc_channel_settle(&w->channels[0], 0);
+}
+
+static void what_is_given_back_waits_for_company(void **state)
+{
+	const uint32_t late = NETVSC_EVENT_LATE, signal = NETVSC_EVENT_SIGNAL;
+	uint8_t data[60] = { 0 };
+	struct host_message message = host_frame(data, 60, NULL, 0);
+	struct world *w = *state;
+	struct netvsc_frame frame;
+	struct question question;
+
+	begin(w);
+	assert_false(host_look(w, 0, &question));
+	assert_int_equal(one_frame(w, 1) & (late | signal), signal);
+	w->channels[0].late_max = 3;
+	w->netvsc.sub_count = 8 * NETVSC_CHANNELS_MAX * 4;
+	assert_false(host_look(w, 0, &question));
+	w->completed = 0;
+	for (uint64_t i = 2; i <= 4; i++)
+		assert_int_equal(one_frame(w, i) & (late | signal), late);
+	/* One more, and the host, which slept, is woken for all of them. */
+	assert_int_equal(one_frame(w, 5) & (late | signal), signal);
+	assert_false(host_look(w, 0, &question));
+	assert_int_equal(w->completed, 4);
+	/* So it is by the flush that is due, by which they begin anew. */
+	assert_int_equal(one_frame(w, 6) & (late | signal), late);
+	assert_true(netvsc_channel_flush(&w->channels[0]));
+	assert_false(netvsc_channel_flush(&w->channels[0]));
+	for (uint64_t i = 7; i <= 9; i++)
+		assert_int_equal(one_frame(w, i) & (late | signal), late);
+	/* A host that is awake sees them without. */
+	assert_false(host_look(w, 0, &question));
+	assert_int_equal(w->completed, 8);
+	assert_int_equal(one_frame(w, 10) & (late | signal), late);
+	assert_true(vmbus_ring_reader_ready(&w->wires[0].from_guest));
+	/* With a request of control in the ring nothing waits. */
+	assert_int_equal(netvsc_set_filter(&w->netvsc, NDIS_FILTER_DIRECTED, 0), 0);
+	assert_int_equal(one_frame(w, 11) & (late | signal), signal);
+	/* It is ranges that count. */
+	while (host_look(w, 0, &question))
+		;
+	host_sends_frames(w, 0, 12, (struct host_message[]){ message, message, message, message }, 4);
+	while (netvsc_channel_next(&w->channels[0], &frame))
+		;
+	assert_int_equal(netvsc_channel_settle(&w->channels[0], 0) & (late | signal), signal);
+	/* Nor does it where the host has few to give. */
+	while (host_look(w, 0, &question))
+		;
+	w->netvsc.sub_count = 8 * NETVSC_CHANNELS_MAX - 1;
+	assert_int_equal(one_frame(w, 13) & (late | signal), signal);
+}
+
 static void the_host_is_signalled_when_it_waits_for_room(void **state)
 {
 	struct world *w = *state;
@@ -758,6 +821,7 @@ int main(void)
 		TEST(a_message_of_control_among_frames_stops_nothing),
 		TEST(many_packets_are_settled_in_batches),
 		TEST(without_room_packets_are_given_back_later),
+		TEST(what_is_given_back_waits_for_company),
 		TEST(the_host_is_signalled_when_it_waits_for_room),
 		TEST(a_broken_ring_is_told_once_and_taken_no_more),
 		TEST(a_packet_that_is_too_long_breaks_the_ring),
