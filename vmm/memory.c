@@ -81,6 +81,8 @@ static int map_slot(struct partition *partition, uint64_t gpa, uint64_t bytes, i
 		return -LIS_NOMEM;
 	/* A core dump of the VMM is not to hold the guest. */
 	madvise(hva, bytes, MADV_DONTDUMP);
+	/* Huge pages, where the host's shmem_enabled is "advise": a touch then takes one whole. */
+	madvise(hva, bytes, MADV_HUGEPAGE);
 	partition->slots[partition->slot_count++] = (struct partition_slot){
 		.gpa = GPA(gpa), .bytes = bytes, .hva = hva, .fd = fd, .fd_offset_bytes = offset,
 	};
