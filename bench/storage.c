@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "bench/storage_load.h"
@@ -47,19 +48,35 @@ static double field(const char *line, int n)
 	return line ? atof(line) : 0;
 }
 
+/* For fio, as ours has it. */
+static int make_memory(void)
+{
+	int fd = memfd_create("fio", MFD_CLOEXEC);
+	void *at = MAP_FAILED;
+
+	if (fd >= 0 && !ftruncate(fd, STORAGE_LOAD_MEMORY_BYTES))
+		at = mmap(NULL, STORAGE_LOAD_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	bench_must("memory for fio", at == MAP_FAILED ? -LIS_NOMEM : 0);
+	memset(at, 1, STORAGE_LOAD_MEMORY_BYTES);
+	storage_load_gather(at, STORAGE_LOAD_MEMORY_BYTES);
+	munmap(at, STORAGE_LOAD_MEMORY_BYTES);
+	return fd;
+}
+
 /* Commands a second; *@out_cpu_us is the CPU time of each. */
 static double run_fio(const struct storage_load_case *is, double *out_cpu_us)
 {
 	char command[512], line[8192];
 	double iops = 0, percent = 0;
+	int memory = make_memory();
 	FILE *pipe;
 
 	snprintf(command, sizeof(command),
 		 "fio --name=x --filename=" IMAGE " --ioengine=io_uring --direct=%d --rw=%s%s --bs=%u "
 		 "--iodepth=%u --runtime=%dms --ramp_time=%dms --time_based --cpus_allowed=1 --size=%llu "
-		 "--invalidate=0 --output-format=terse --terse-version=3 2>&1",
+		 "--invalidate=0 --mem=mmapshared:/proc/%d/fd/%d --output-format=terse --terse-version=3 2>&1",
 		 is->direct, is->sequential ? "" : "rand", is->write ? "write" : "read", is->bytes, is->depth,
-		 STORAGE_LOAD_RUN_MS, STORAGE_LOAD_WARM_UP_MS, STORAGE_LOAD_DISK_BYTES);
+		 STORAGE_LOAD_RUN_MS, STORAGE_LOAD_WARM_UP_MS, STORAGE_LOAD_DISK_BYTES, getpid(), memory);
 	pipe = popen(command, "r");
 	while (pipe && fgets(line, sizeof(line), pipe))
 		if (!strncmp(line, "3;", 2)) {
@@ -70,6 +87,7 @@ static double run_fio(const struct storage_load_case *is, double *out_cpu_us)
 		fprintf(stderr, "storage: fio does not run (is it installed?)\n");
 		exit(1);
 	}
+	close(memory);
 	*out_cpu_us = percent * 1e4 / iops;
 	return iops;
 }

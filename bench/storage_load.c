@@ -7,17 +7,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "io/error.h"
 #include "storage/scsi_disk.h"
 #include "storage/storvsp.h"
 #include "tests/loopback/storvsp_guest.h"
-
-#define DATA_BYTES (8u << 20)
 
 struct host {
 	struct bench_pair pair; /* first: it is how the host is found from it */
@@ -53,12 +53,13 @@ static void open_channel(struct host *host)
 	bench_must("set-up", storvsp_guest_init(&host->channel, STORVSC_VERSION_THRESHOLD));
 	/* The guest is awake all the time. */
 	vmbus_ring_reader_mask(&host->channel.from_host);
-	data = loopback_guest_alloc_pages(host->pair.guest.lo, DATA_BYTES >> HV_PAGE_SHIFT, false,
+	data = loopback_guest_alloc_pages(host->pair.guest.lo, STORAGE_LOAD_MEMORY_BYTES >> HV_PAGE_SHIFT, false,
 					  &host->data);
 	bench_must("memory", data ? 0 : -LIS_NOMEM);
 	/* Nothing below us shall find zeroes and take a short cut. */
-	for (uint32_t i = 0; i < DATA_BYTES; i++)
+	for (uint32_t i = 0; i < STORAGE_LOAD_MEMORY_BYTES; i++)
 		data[i] = (uint8_t)(i * 2654435761u >> 13);
+	storage_load_gather(data, STORAGE_LOAD_MEMORY_BYTES);
 }
 
 static void begin(struct host *host, const char *path, const char *format, bool direct)
@@ -227,6 +228,11 @@ double storage_load_run(const struct storage_load_case *load_case, const char *p
 	end(&host);
 	*out_cpu_us = done ? (double)cpu_ns / (double)done / 1000 : 0;
 	return (double)done / seconds;
+}
+
+void storage_load_gather(void *at, size_t bytes)
+{
+	(void)madvise(at, bytes, MADV_COLLAPSE);
 }
 
 void storage_load_forget(const char *path)
