@@ -333,10 +333,18 @@ static int parse_console(const char *text, struct run_options *options, char *er
 	return 0;
 }
 
+/* "SIZE" or "SIZE,huge" */
 static int parse_memory(const char *text, struct vm_config *vm, char *error)
 {
-	int err = options_parse_size(text, &vm->memory_bytes, error);
+	size_t size_chars = strcspn(text, ",");
+	char size[32];
+	int err;
 
+	vm->huge_pages = strcmp(text + size_chars, ",huge") == 0;
+	if ((text[size_chars] && !vm->huge_pages) || size_chars >= sizeof(size))
+		return options_fail(error, "--memory '%s': write it like 2G, or 2G,huge", text);
+	snprintf(size, sizeof(size), "%.*s", (int)size_chars, text);
+	err = options_parse_size(size, &vm->memory_bytes, error);
 	if (err)
 		return err;
 	if (vm->memory_bytes < MEMORY_BYTES_MIN || vm->memory_bytes % MIB)

@@ -365,6 +365,7 @@ static int make_machine(struct vm *vm, char *error)
 	struct machine_config machine = {
 		.loop = vm->loop,
 		.memory_bytes = config->memory_bytes,
+		.huge_pages = config->huge_pages,
 		.cpus = config->cpus,
 		.topology = config->topology,
 		.kernel_path = config->kernel_path,

@@ -110,6 +110,7 @@ struct vm_config {
 	const char *initrd_path;     /* NULL: none */
 	const char *cmdline;         /* NULL: none */
 	uint64_t memory_bytes;
+	bool huge_pages;
 	uint32_t cpus;
 	uint32_t io_threads; /* for disks and network cards, at most cpus; 0: as many as the host has CPUs for */
 	struct machine_topology topology;

@@ -76,6 +76,7 @@ struct machine {
 	void *owner;
 	char *kernel_path, *initrd_path, *cmdline;
 	uint64_t memory_bytes;
+	bool huge_pages;
 	uint32_t cpus;
 	struct machine_topology topology;
 	struct memory_map map;

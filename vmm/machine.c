@@ -223,6 +223,16 @@ static int check_config(const struct machine_config *config, char *error)
 	return 0;
 }
 
+static void take_huge_pages(struct machine *machine)
+{
+	uint64_t huge_bytes = memory_make_huge(&machine->partition);
+
+	/* An odd MiB at the end is in none. */
+	os_log(huge_bytes + (2u << 20) <= machine->memory_bytes ? OS_LOG_WARNING : OS_LOG_INFO,
+	       "memory: %llu of %llu MiB are in huge pages", (unsigned long long)(huge_bytes >> 20),
+	       (unsigned long long)(machine->memory_bytes >> 20));
+}
+
 /* Everything in guest memory: firmware's tables and the kernel. */
 static int load(struct machine *machine, struct boot_entry *out_entry, char *error)
 {
@@ -233,8 +243,11 @@ static int load(struct machine *machine, struct boot_entry *out_entry, char *err
 	struct acpi_config acpi = {
 		.map = &machine->map, .topology = &machine->topology, .cpus = machine->cpus,
 	};
-	int err = boot_load(&machine->partition, &boot, out_entry, error, MACHINE_ERROR_BYTES);
+	int err;
 
+	if (machine->huge_pages)
+		take_huge_pages(machine);
+	err = boot_load(&machine->partition, &boot, out_entry, error, MACHINE_ERROR_BYTES);
 	if (err)
 		return err;
 	err = acpi_write(&acpi,
@@ -272,6 +285,7 @@ static struct machine *allocate(const struct machine_config *config)
 	machine->event = config->event;
 	machine->owner = config->owner;
 	machine->memory_bytes = config->memory_bytes;
+	machine->huge_pages = config->huge_pages;
 	machine->cpus = config->cpus;
 	machine->topology = config->topology;
 	machine->kvm.fd = machine->vm_fd = -1;

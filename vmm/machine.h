@@ -89,6 +89,7 @@ struct machine_console {
 struct machine_config {
 	struct io_loop *loop;            /* owns the machine */
 	uint64_t memory_bytes;           /* whole MiB */
+	bool huge_pages;                 /* as far as they can be had: see memory_make_huge() */
 	uint32_t cpus;
 	struct machine_topology topology;
 	const char *kernel_path;         /* bzImage or vmlinux; paths are copied */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +15,7 @@
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
+#define HUGE_BYTES (2 * MIB)
 
 /*
  * The window above the RAM: a quarter of the address space, at most 64 GiB, kept clear of the top
@@ -71,11 +73,33 @@ static int check_host(uint64_t bytes, char *error, size_t error_bytes)
 	return -LIS_NOMEM;
 }
 
+/* Where the processor's huge pages fit. MAP_FAILED, as mmap(). */
+static void *map_aligned(uint64_t bytes, int fd, uint64_t offset)
+{
+	/* A place with room to choose from, and back what was not chosen. */
+	char *place = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t before;
+	void *hva;
+
+	if (place == MAP_FAILED)
+		return MAP_FAILED;
+	before = -(uintptr_t)place % HUGE_BYTES;
+	hva = mmap(place + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+		   (off_t)offset);
+	if (hva == MAP_FAILED) {
+		munmap(place, bytes + HUGE_BYTES);
+		return MAP_FAILED;
+	}
+	if (before)
+		munmap(place, before);
+	munmap(place + before + bytes, HUGE_BYTES - before);
+	return hva;
+}
+
 static int map_slot(struct partition *partition, uint64_t gpa, uint64_t bytes, int fd,
 		    uint64_t offset)
 {
-	void *hva = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-			 (off_t)offset);
+	void *hva = map_aligned(bytes, fd, offset);
 
 	if (hva == MAP_FAILED)
 		return -LIS_NOMEM;
@@ -120,6 +144,25 @@ failed:
 	else if (fd >= 0)
 		close(fd);
 	return -LIS_NOMEM;
+}
+
+uint64_t memory_make_huge(struct partition *partition)
+{
+	uint64_t huge_bytes = 0;
+
+	for (uint32_t i = 0; i < partition->slot_count; i++) {
+		const struct partition_slot *slot = &partition->slots[i];
+
+		for (uint64_t at = 0; at + HUGE_BYTES <= slot->bytes; at += HUGE_BYTES) {
+			char *page = (char *)slot->hva + at;
+
+			/* Nothing is made of what is not there. */
+			(void)*(volatile char *)page;
+			if (!madvise(page, HUGE_BYTES, MADV_COLLAPSE))
+				huge_bytes += HUGE_BYTES;
+		}
+	}
+	return huge_bytes;
 }
 
 void memory_clear(struct partition *partition)

@@ -46,6 +46,14 @@ int memory_map_init(struct memory_map *out_map, uint64_t bytes, uint32_t physica
 int memory_create(struct partition *partition, const struct memory_map *map, char *error,
 		  size_t error_bytes) LIS_MUST_USE;
 
+/**
+ * memory_make_huge() - Have the RAM in huge pages, as far as they can be had. What is in it stays.
+ *
+ * All of it is the host's from then on, until memory_clear(). Context: takes as long as writing all of it.
+ * Return: bytes that are in huge pages.
+ */
+uint64_t memory_make_huge(struct partition *partition);
+
 /** memory_clear() - Give all of it back to the host; the guest reads zeros after. */
 void memory_clear(struct partition *partition);
 

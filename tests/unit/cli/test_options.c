@@ -333,6 +333,7 @@ static void a_kernel_is_all_it_takes(void **state)
 	assert_null(options.vm.initrd_path);
 	assert_string_equal(options.vm.cmdline, "console=ttyS0");
 	assert_true(options.vm.memory_bytes == 512u << 20);
+	assert_false(options.vm.huge_pages);
 	assert_int_equal(options.vm.cpus, 1);
 	assert_int_equal(options.vm.drive_count, 0);
 	assert_int_equal(options.vm.controller_count, 1);
@@ -346,13 +347,14 @@ static void a_kernel_is_all_it_takes(void **state)
 
 static void every_option_arrives(void **state)
 {
-	assert_int_equal(run("web --kernel k --initrd i --append a=b --memory 1G --cpus 4 --topology 1:2:2 "
+	assert_int_equal(run("web --kernel k --initrd i --append a=b --memory 1G,huge --cpus 4 --topology 1:2:2 "
 			     "--drive d --io-threads 3 --controllers 2 --vmbus-max 4.0 --console log:f --no-service timesync "
 			     "--no-service heartbeat --on-crash pause --on-reboot stop --paused -v"), 0);
 	assert_string_equal(options.vm.name, "web");
 	assert_string_equal(options.vm.initrd_path, "i");
 	assert_string_equal(options.vm.cmdline, "a=b");
 	assert_true(options.vm.memory_bytes == 1u << 30);
+	assert_true(options.vm.huge_pages);
 	assert_int_equal(options.vm.cpus, 4);
 	assert_int_equal(options.vm.io_threads, 3);
 	assert_int_equal(options.vm.topology.cores_per_socket, 2);
@@ -439,6 +441,8 @@ static void wrong_options_are_named(void **state)
 		{ "a b --kernel k", "'b': one name is enough" },
 		{ "--kernel k --memory 12", "--memory '12': give whole MiB, at least 32" },
 		{ "--kernel k --memory 65537K", "--memory '65537K': give whole MiB, at least 32" },
+		{ "--kernel k --memory 1G,big", "--memory '1G,big': write it like 2G, or 2G,huge" },
+		{ "--kernel k --memory ,huge", "size '': write it like 512M or 2G" },
 		{ "--kernel k --memory lots", "size 'lots': write it like 512M or 2G" },
 		{ "--kernel k --cpus 0", "--cpus '0': give a number from 1 to 240" },
 		{ "--kernel k --cpus 300", "--cpus '300': give a number from 1 to 240" },

@@ -101,6 +101,27 @@ static void memory_is_there_and_clearing_gives_zeros(void **state)
 	memory_destroy(&partition);
 }
 
+static void huge_pages_change_nothing_of_it(void **state)
+{
+	struct memory_map map = { .low_bytes = 17 * MIB, .high_bytes = 0 };
+	struct partition partition = { 0 };
+	uint8_t *all;
+
+	assert_int_equal(memory_create(&partition, &map, error, sizeof(error)), 0);
+	all = partition_hva(&partition, GPA(0), 17 * MIB);
+	assert_int_equal((uintptr_t)all % (2 * MIB), 0);
+	for (uint32_t i = 0; i < 17; i++)
+		all[i * MIB + i] = (uint8_t)(i + 1);
+	/* What there is of them is the host's matter; the last MiB is none. */
+	assert_in_range(memory_make_huge(&partition), 0, 16 * MIB);
+	for (uint32_t i = 0; i < 17; i++)
+		assert_int_equal(all[i * MIB + i], i + 1);
+	memory_clear(&partition);
+	for (uint32_t i = 0; i < 17; i++)
+		assert_int_equal(all[i * MIB + i], 0);
+	memory_destroy(&partition);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +131,7 @@ int main(void)
 		cmocka_unit_test(senseless_sizes_are_refused),
 		cmocka_unit_test(more_than_the_machine_has_is_refused_with_its_size),
 		cmocka_unit_test(memory_is_there_and_clearing_gives_zeros),
+		cmocka_unit_test(huge_pages_change_nothing_of_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
