@@ -52,11 +52,11 @@ static double field(const char *line, int n)
 static int make_memory(void)
 {
 	int fd = memfd_create("fio", MFD_CLOEXEC);
-	void *at = MAP_FAILED;
+	void *at = NULL;
 
 	if (fd >= 0 && !ftruncate(fd, STORAGE_LOAD_MEMORY_BYTES))
-		at = mmap(NULL, STORAGE_LOAD_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	bench_must("memory for fio", at == MAP_FAILED ? -LIS_NOMEM : 0);
+		at = partition_map_file(STORAGE_LOAD_MEMORY_BYTES, fd, 0);
+	bench_must("memory for fio", at ? 0 : -LIS_NOMEM);
 	memset(at, 1, STORAGE_LOAD_MEMORY_BYTES);
 	storage_load_gather(at, STORAGE_LOAD_MEMORY_BYTES);
 	munmap(at, STORAGE_LOAD_MEMORY_BYTES);

@@ -45,6 +45,7 @@ static void offer(void *arg)
 static void open_channel(struct host *host)
 {
 	const struct guid id = storvsp_instance_id(0);
+	uint64_t skip;
 	uint8_t *data;
 
 	bench_pair_connect(&host->pair);
@@ -53,9 +54,13 @@ static void open_channel(struct host *host)
 	bench_must("set-up", storvsp_guest_init(&host->channel, STORVSC_VERSION_THRESHOLD));
 	/* The guest is awake all the time. */
 	vmbus_ring_reader_mask(&host->channel.from_host);
-	data = loopback_guest_alloc_pages(host->pair.guest.lo, STORAGE_LOAD_MEMORY_BYTES >> HV_PAGE_SHIFT, false,
-					  &host->data);
+	/* With room to begin where a huge page does. */
+	data = loopback_guest_alloc_pages(host->pair.guest.lo, (STORAGE_LOAD_MEMORY_BYTES + PARTITION_HUGE_BYTES) >>
+					  HV_PAGE_SHIFT, false, &host->data);
 	bench_must("memory", data ? 0 : -LIS_NOMEM);
+	skip = -(uintptr_t)data % PARTITION_HUGE_BYTES;
+	data += skip;
+	host->data.value += skip;
 	/* Nothing below us shall find zeroes and take a short cut. */
 	for (uint32_t i = 0; i < STORAGE_LOAD_MEMORY_BYTES; i++)
 		data[i] = (uint8_t)(i * 2654435761u >> 13);
@@ -232,7 +237,9 @@ double storage_load_run(const struct storage_load_case *load_case, const char *p
 
 void storage_load_gather(void *at, size_t bytes)
 {
-	(void)madvise(at, bytes, MADV_COLLAPSE);
+	if (madvise(at, bytes, MADV_COLLAPSE))
+		fprintf(stderr, "%s: no huge pages: 1 MiB may be split: %s\n", program_invocation_short_name,
+			strerror(errno));
 }
 
 void storage_load_forget(const char *path)

@@ -284,9 +284,8 @@ static int make_memory(struct loopback *loopback, uint64_t memory_bytes)
 			.fd_offset_bytes = i * (memory_bytes / LOOPBACK_SLOTS),
 		};
 
-		slot.hva = mmap(NULL, slot.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, slot.fd,
-				(off_t)slot.fd_offset_bytes);
-		if (slot.hva == MAP_FAILED)
+		slot.hva = partition_map_file(slot.bytes, slot.fd, slot.fd_offset_bytes);
+		if (!slot.hva)
 			return -LIS_NOMEM;
 		partition->slots[partition->slot_count++] = slot;
 	}

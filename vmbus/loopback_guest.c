@@ -314,9 +314,8 @@ static int map_all(struct loopback_guest *guest, const struct loopback_welcome *
 			.fd_offset_bytes = welcome->slots[i].fd_offset_bytes,
 		};
 
-		slot.hva = mmap(NULL, slot.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, slot.fd,
-				(off_t)slot.fd_offset_bytes);
-		if (slot.hva == MAP_FAILED)
+		slot.hva = partition_map_file(slot.bytes, slot.fd, slot.fd_offset_bytes);
+		if (!slot.hva)
 			return -LIS_NOMEM;
 		guest->memory.slots[guest->memory.slot_count++] = slot;
 	}

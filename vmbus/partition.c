@@ -4,6 +4,29 @@
 
 #include <sys/mman.h>
 
+void *partition_map_file(uint64_t bytes, int fd, uint64_t fd_offset_bytes)
+{
+	/* A place with room to choose from; what was not chosen goes back. */
+	char *place = mmap(NULL, bytes + PARTITION_HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			   -1, 0);
+	uint64_t before;
+	void *hva;
+
+	if (place == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)place % PARTITION_HUGE_BYTES;
+	hva = mmap(place + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+		   (off_t)fd_offset_bytes);
+	if (hva == MAP_FAILED) {
+		munmap(place, bytes + PARTITION_HUGE_BYTES);
+		return NULL;
+	}
+	if (before)
+		munmap(place, before);
+	munmap(place + before + bytes, PARTITION_HUGE_BYTES - before);
+	return hva;
+}
+
 static const struct partition_slot *slot_of(const struct partition *partition, uint64_t gpa)
 {
 	for (uint32_t i = 0; i < partition->slot_count; i++) {

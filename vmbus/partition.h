@@ -30,6 +30,8 @@ struct partition_slot {
 };
 
 #define PARTITION_SLOTS_MAX 16
+/* Of the processor's huge pages. */
+#define PARTITION_HUGE_BYTES (2u << 20)
 
 struct partition;
 
@@ -84,6 +86,14 @@ struct partition {
 	uint32_t slot_count;
 	struct partition_slot slots[PARTITION_SLOTS_MAX]; /* ascending, no overlap, fixed while running */
 };
+
+/**
+ * partition_map_file() - Map the memory of a slot where huge pages fit.
+ * @bytes: whole pages
+ * @fd_offset_bytes: a multiple of PARTITION_HUGE_BYTES, else they do not
+ * Return: where it is, good for munmap(); NULL (errno).
+ */
+void *partition_map_file(uint64_t bytes, int fd, uint64_t fd_offset_bytes) LIS_MUST_USE;
 
 /**
  * partition_hva() - The host's pointer to a guest-physical range.

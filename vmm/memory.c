@@ -15,7 +15,6 @@
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
-#define HUGE_BYTES (2 * MIB)
 
 /*
  * The window above the RAM: a quarter of the address space, at most 64 GiB, kept clear of the top
@@ -73,35 +72,12 @@ static int check_host(uint64_t bytes, char *error, size_t error_bytes)
 	return -LIS_NOMEM;
 }
 
-/* Where the processor's huge pages fit. MAP_FAILED, as mmap(). */
-static void *map_aligned(uint64_t bytes, int fd, uint64_t offset)
-{
-	/* A place with room to choose from, and back what was not chosen. */
-	char *place = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint64_t before;
-	void *hva;
-
-	if (place == MAP_FAILED)
-		return MAP_FAILED;
-	before = -(uintptr_t)place % HUGE_BYTES;
-	hva = mmap(place + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
-		   (off_t)offset);
-	if (hva == MAP_FAILED) {
-		munmap(place, bytes + HUGE_BYTES);
-		return MAP_FAILED;
-	}
-	if (before)
-		munmap(place, before);
-	munmap(place + before + bytes, HUGE_BYTES - before);
-	return hva;
-}
-
 static int map_slot(struct partition *partition, uint64_t gpa, uint64_t bytes, int fd,
 		    uint64_t offset)
 {
-	void *hva = map_aligned(bytes, fd, offset);
+	void *hva = partition_map_file(bytes, fd, offset);
 
-	if (hva == MAP_FAILED)
+	if (!hva)
 		return -LIS_NOMEM;
 	/* A core dump of the VMM is not to hold the guest. */
 	madvise(hva, bytes, MADV_DONTDUMP);
@@ -146,22 +122,29 @@ failed:
 	return -LIS_NOMEM;
 }
 
+static uint64_t make_slot_huge(const struct partition_slot *slot)
+{
+	uint64_t bytes = slot->bytes - slot->bytes % PARTITION_HUGE_BYTES, huge_bytes = 0;
+	char *base = slot->hva;
+
+	/* Nothing is made of what is not there. */
+	for (uint64_t at = 0; at < bytes; at += PARTITION_HUGE_BYTES)
+		(void)*(volatile char *)(base + at);
+	if (!bytes || !madvise(base, bytes, MADV_COLLAPSE))
+		return bytes;
+	/* Not all of it: how much? */
+	for (uint64_t at = 0; at < bytes; at += PARTITION_HUGE_BYTES)
+		if (!madvise(base + at, PARTITION_HUGE_BYTES, MADV_COLLAPSE))
+			huge_bytes += PARTITION_HUGE_BYTES;
+	return huge_bytes;
+}
+
 uint64_t memory_make_huge(struct partition *partition)
 {
 	uint64_t huge_bytes = 0;
 
-	for (uint32_t i = 0; i < partition->slot_count; i++) {
-		const struct partition_slot *slot = &partition->slots[i];
-
-		for (uint64_t at = 0; at + HUGE_BYTES <= slot->bytes; at += HUGE_BYTES) {
-			char *page = (char *)slot->hva + at;
-
-			/* Nothing is made of what is not there. */
-			(void)*(volatile char *)page;
-			if (!madvise(page, HUGE_BYTES, MADV_COLLAPSE))
-				huge_bytes += HUGE_BYTES;
-		}
-	}
+	for (uint32_t i = 0; i < partition->slot_count; i++)
+		huge_bytes += make_slot_huge(&partition->slots[i]);
 	return huge_bytes;
 }
 

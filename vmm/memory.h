@@ -49,7 +49,7 @@ int memory_create(struct partition *partition, const struct memory_map *map, cha
 /**
  * memory_make_huge() - Have the RAM in huge pages, as far as they can be had. What is in it stays.
  *
- * All of it is the host's from then on, until memory_clear(). Context: takes as long as writing all of it.
+ * What is in them is taken from the host, until memory_clear(). Context: takes as long as writing all of it.
  * Return: bytes that are in huge pages.
  */
 uint64_t memory_make_huge(struct partition *partition);
