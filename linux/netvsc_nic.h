@@ -224,7 +224,7 @@ void netvsc_port_show(struct netvsc_port *port);
  */
 void netvsc_port_close(struct netvsc_port *port);
 
-/** netvsc_port_quiet() - Is nothing in flight, either way? Context: sleeps or not. */
+/** netvsc_port_quiet() - Flush; is nothing in flight, either way? Context: sleeps or not. */
 bool netvsc_port_quiet(struct netvsc_port *port);
 
 static inline struct netdev_queue *netvsc_port_queue(const struct netvsc_port *port)

@@ -136,6 +136,7 @@ bool netvsc_port_quiet(struct netvsc_port *port)
 
 	/* NAPI may be at work: then this is what was true a moment ago, or will be. */
 	__netif_tx_lock_bh(netvsc_port_queue(port));
+	/* The host has back what it sent only when it knows. */
 	if (port->live)
 		flush(port);
 	quiet = !port->live || netvsc_idle(&port->core);
@@ -289,6 +290,8 @@ void netvsc_port_close(struct netvsc_port *port)
 	ASSERT_RTNL();
 	lockdep_assert_held(&port->nic->ports_mutex);
 	__netif_tx_lock_bh(queue);
+	if (port->live)
+		flush(port);
 	port->live = false;
 	netvsc_channel_stop(&port->core);
 	netif_tx_stop_queue(queue);

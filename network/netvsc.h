@@ -12,7 +12,8 @@
  *		netvsc_start();
  *	netvsc_channel_next() and netvsc_channel_settle() whenever the host signals, until
  *		NETVSC_EVENT_BUFFERS: share two buffers with the host, netvsc_set_buffers();
- *	on with it until NETVSC_EVENT_READY; netvsc_set_filter(), and frames go both ways;
+ *	on with it until NETVSC_EVENT_READY; netvsc_set_filter(), and frames go both ways:
+ *		netvsc_channel_flush() after sending, and a while after NETVSC_EVENT_LATE;
  *	netvsc_ask_sub_channels(), and as the host offers them: open each, netvsc_channel_open();
  *		then netvsc_set_rss();
  *	at the end netvsc_set_filter() to none, netvsc_halt(), netvsc_revoke(), close each channel,
@@ -353,9 +354,10 @@ struct netvsc_channel_config {
 	const uint64_t *head_pfns;           /* of each page */
 	uint32_t head_pages;                 /* 1..1024 */
 	/*
-	 * So many ranges of the receive buffer may be given back without a signal, which costs the host
-	 * a wake-up and the guest an exit: a reply that follows brings it, too. With NETVSC_EVENT_LATE
-	 * the caller owes netvsc_channel_flush() in a while, a tenth of a second, say. 0: none.
+	 * So many ranges of the receive buffer, given back, may wait in the ring without a signal of
+	 * their own: one costs the host a wake-up and the guest an exit, and a reply that follows brings
+	 * them along. With NETVSC_EVENT_LATE the caller owes netvsc_channel_flush() in a while, a tenth
+	 * of a second, say. 0: none.
 	 */
 	uint32_t late_max;
 };
@@ -366,7 +368,7 @@ struct netvsc_flight;
 struct netvsc_completion {
 	uint64_t id;
 	uint32_t status; /* NVSP_STATUS_* */
-	uint32_t ranges; /* of the receive buffer, where there are any */
+	uint32_t ranges; /* that the host gets back by it */
 };
 
 /* One open channel, in the caller's storage; private but for the counters. */
@@ -604,7 +606,7 @@ int netvsc_send(struct netvsc_channel *channel, const struct netvsc_packet *pack
 		struct netvsc_request *request, bool *out_done) LIS_MUST_USE;
 
 /**
- * netvsc_channel_flush() - Show the host what was sent.
+ * netvsc_channel_flush() - Show the host what was sent, and what was given back late.
  * @channel: open or not
  *
  * Context: sending unit.

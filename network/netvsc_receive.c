@@ -532,14 +532,14 @@ static bool may_be_late(const struct netvsc_channel *channel)
 	/* [policy] All channels together keep an eighth at most. */
 	uint32_t few = channel->netvsc->sub_count / 8 / NETVSC_CHANNELS_MAX;
 
-	return channel->late_ranges && channel->late_ranges <= channel->late_max &&
+	return !channel->completion_count && channel->late_ranges && channel->late_ranges <= channel->late_max &&
 	       channel->late_ranges <= few &&
 	       channel->late_bytes == vmbus_ring_writer_unpublished_bytes(channel->to_host);
 }
 
-static uint32_t show_host(struct netvsc_channel *channel)
+static uint32_t show_host(struct netvsc_channel *channel, bool signalled)
 {
-	if (may_be_late(channel)) {
+	if (!signalled && may_be_late(channel)) {
 		vmbus_ring_writer_expose(channel->to_host);
 		return NETVSC_EVENT_LATE;
 	}
@@ -566,12 +566,12 @@ uint32_t netvsc_channel_settle(struct netvsc_channel *channel, uint64_t now_ns)
 	}
 	if (vmbus_ring_reader_publish(channel->from_host))
 		events |= NETVSC_EVENT_SIGNAL;
-	return events | show_host(channel);
+	return events | show_host(channel, events & NETVSC_EVENT_SIGNAL);
 }
 
 bool netvsc_idle(const struct netvsc_channel *channel)
 {
 	return !channel->open ||
-	       (!channel->requests.used_count && !channel->completion_count &&
+	       (!channel->requests.used_count && !channel->completion_count && !channel->late_ranges &&
 		!channel->in_packet && channel->batch.section == NVSP_SECTION_NONE);
 }

@@ -265,7 +265,8 @@ void vmbus_ring_writer_expose(struct vmbus_ring_writer *writer);
 bool vmbus_ring_writer_publish(struct vmbus_ring_writer *writer) LIS_MUST_USE;
 
 /**
- * vmbus_ring_writer_unpublished_bytes() - What was written since the last vmbus_ring_writer_publish().
+ * vmbus_ring_writer_unpublished_bytes() - What was written since the last vmbus_ring_writer_publish(), exposed
+ * or not.
  * @writer: the ring
  *
  * Context: owner of @writer.
