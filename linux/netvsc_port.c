@@ -72,10 +72,10 @@ static u32 settle(struct netvsc_port *port, int budget)
 	return events;
 }
 
-/* Show the host all there is. Under the queue's lock. */
+/* Show the host all there is, if it is used. Under the queue's lock. */
 static void flush(struct netvsc_port *port)
 {
-	if (netvsc_channel_flush(&port->core))
+	if (port->live && netvsc_channel_flush(&port->core))
 		lis_channel_signal(port->channel, LIS_SIGNAL_PACKET);
 }
 
@@ -84,8 +84,7 @@ static void late_work(struct work_struct *work)
 	struct netvsc_port *port = container_of(work, struct netvsc_port, late_work.work);
 
 	__netif_tx_lock_bh(netvsc_port_queue(port));
-	if (port->live)
-		flush(port);
+	flush(port);
 	__netif_tx_unlock_bh(netvsc_port_queue(port));
 }
 
@@ -137,8 +136,7 @@ bool netvsc_port_quiet(struct netvsc_port *port)
 	/* NAPI may be at work: then this is what was true a moment ago, or will be. */
 	__netif_tx_lock_bh(netvsc_port_queue(port));
 	/* The host has back what it sent only when it knows. */
-	if (port->live)
-		flush(port);
+	flush(port);
 	quiet = !port->live || netvsc_idle(&port->core);
 	__netif_tx_unlock_bh(netvsc_port_queue(port));
 	return quiet;
@@ -290,8 +288,7 @@ void netvsc_port_close(struct netvsc_port *port)
 	ASSERT_RTNL();
 	lockdep_assert_held(&port->nic->ports_mutex);
 	__netif_tx_lock_bh(queue);
-	if (port->live)
-		flush(port);
+	flush(port);
 	port->live = false;
 	netvsc_channel_stop(&port->core);
 	netif_tx_stop_queue(queue);
