@@ -8,7 +8,7 @@
  *
  *	image_<format>_<operation>_<size>_<depth> value unit raw value unit ratio
  *
- * usage: bench_images [PATTERN]   only the cases whose name contains it
+ * usage: bench_images [CASE [IMAGE]]   only the cases and images whose names contain these
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #include "bench/storage_load.h"
 #include "storage/block.h"
 
-#define RUNS 3
+#define RUNS 5
 
 static const struct storage_load_case cases[] = {
 	{ "read_4k_1", true, false, false, 4096, 1 },
@@ -34,7 +34,7 @@ static const struct storage_load_case cases[] = {
 
 static const struct storage_load_case fill = { "fill", true, true, true, 1u << 20, 8, true };
 
-/* Raw first: it is what the others are compared with. */
+/* Raw first. */
 static const struct image {
 	const char *name, *format, *path;
 	bool child; /* over the generations before it */
@@ -91,15 +91,24 @@ static double run_image(const struct storage_load_case *is, const struct image *
 	return storage_load_run(is, image->path, image->format, &cpu_us);
 }
 
-static void run_case(const struct storage_load_case *is)
+/* Raw is what the others are compared with. */
+static bool wanted(const struct image *image, const char *pattern)
+{
+	return image == images || strstr(image->name, pattern);
+}
+
+static void run_case(const struct storage_load_case *is, const char *pattern)
 {
 	double rates[IMAGE_COUNT][RUNS], value, raw = 0;
 	const char *unit;
 
 	for (unsigned run = 0; run < RUNS; run++)
 		for (size_t i = 0; i < IMAGE_COUNT; i++)
-			rates[i][run] = run_image(is, &images[i]);
+			if (wanted(&images[i], pattern))
+				rates[i][run] = run_image(is, &images[i]);
 	for (size_t i = 0; i < IMAGE_COUNT; i++) {
+		if (!wanted(&images[i], pattern))
+			continue;
 		value = storage_load_in_unit(is, bench_median(rates[i], RUNS), &unit);
 		if (!i)
 			raw = value;
@@ -113,15 +122,17 @@ static void run_case(const struct storage_load_case *is)
 int main(int argc, char **argv)
 {
 	const struct image base = { "base", "vhdx", generations[0] };
+	const char *case_pattern = argc > 1 ? argv[1] : "", *image_pattern = argc > 2 ? argv[2] : "";
 
 	run_image(&fill, &base);
 	for (size_t i = 1; i < GENERATION_COUNT; i++)
 		make_empty(generations[i], "vhdx", generations[i - 1]);
 	for (size_t i = 0; i < IMAGE_COUNT; i++)
-		run_image(&fill, &images[i]);
+		if (wanted(&images[i], image_pattern))
+			run_image(&fill, &images[i]);
 	for (size_t i = 0; i < CASE_COUNT; i++)
-		if (argc < 2 || strstr(cases[i].name, argv[1]))
-			run_case(&cases[i]);
+		if (strstr(cases[i].name, case_pattern))
+			run_case(&cases[i], image_pattern);
 	for (size_t i = 0; i < IMAGE_COUNT; i++)
 		unlink(images[i].path);
 	for (size_t i = 0; i < GENERATION_COUNT; i++)

@@ -19,6 +19,8 @@
 
 #define TELL_AGAIN_S 60u /* [policy] */
 
+#define RESERVE_BLOCK_BYTES_MAX (UINT32_C(2) << 20) /* [policy] */
+
 int image_error(char *error, int code, const char *path, const char *format, ...)
 {
 	va_list arguments;
@@ -118,6 +120,12 @@ int image_clear(int fd, uint64_t from, uint64_t to)
 		from += bytes;
 	}
 	return result;
+}
+
+void image_reserve(const struct image *image, uint32_t block_bytes, uint64_t from, uint64_t to)
+{
+	if (!image->cached && block_bytes <= RESERVE_BLOCK_BYTES_MAX)
+		(void)!fallocate(image->fd, 0, (off_t)from, (off_t)(to - from));
 }
 
 bool image_is_zero(const void *data, uint64_t bytes)

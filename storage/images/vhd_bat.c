@@ -204,6 +204,8 @@ static int grow_by(struct vhd *vhd, uint64_t count)
 		result = image_errno(errno);
 	if (!result)
 		result = image_clear(vhd->image.fd, space->end_bytes, old_bytes < end_bytes ? old_bytes : end_bytes);
+	if (!result)
+		image_reserve(&vhd->image, vhd->block_bytes, first, end_bytes);
 	/* Of a differencing file the bits are clear at first. */
 	for (uint64_t i = 0; i < count && !result && !vhd->differencing; i++)
 		result = image_write(vhd->image.fd, vhd->page + sizeof(struct vhd_footer), vhd->bitmap_bytes,

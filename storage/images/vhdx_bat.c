@@ -257,6 +257,7 @@ static int grow(struct vhdx *vhdx, uint64_t bytes)
 		if (ftruncate(vhdx->image.fd, (off_t)size_bytes) < 0)
 			return image_errno(errno);
 	}
+	image_reserve(&vhdx->image, vhdx->block_bytes, space->end_bytes, size_bytes);
 	space->file_bytes = size_bytes;
 	return 0;
 }

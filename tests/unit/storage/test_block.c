@@ -192,6 +192,70 @@ static void of_two_that_come_at_once_one_gets_it(void **state)
 	}
 }
 
+/* ---- room ---- */
+
+/* Of the file at @path, on the disk. */
+static uint64_t room_bytes(void)
+{
+	struct stat stat_buf;
+
+	assert_int_equal(stat(path, &stat_buf), 0);
+	return (uint64_t)stat_buf.st_blocks * 512;
+}
+
+/* Are there direct I/O and room ahead of data here? */
+static bool room_can_be_had(void)
+{
+	int fd = open(in_folder("room"), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+	bool can = fd >= 0 && !fallocate(fd, 0, 0, 1 << 20) && room_bytes() >= 1 << 20;
+
+	close(fd);
+	unlink(path);
+	return can;
+}
+
+/* Room that an image has when 4 KiB of it are written, and when it was closed then. */
+static void use_little(const char *format, uint32_t block_bytes, bool direct, uint64_t *out_open, uint64_t *out_closed)
+{
+	const struct block_create_options create = { .format = format, .size_bytes = 64 << 20, .block_bytes = block_bytes };
+	const struct block_open_options options = { .direct = direct };
+	static uint8_t data[4096] __attribute__((aligned(4096))), zeroes[4096];
+	struct block_device *device;
+	struct io_loop *loop;
+
+	assert_int_equal(io_loop_create(NULL, &loop), 0);
+	assert_int_equal(block_create(in_folder("grows"), &create, error), 0);
+	assert_int_equal(block_open(path, &options, &device, error), 0);
+	memset(data, 1, sizeof(data));
+	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 8192, data, sizeof(data)), 0);
+	*out_open = room_bytes();
+	assert_int_equal(block_io(device, loop, BLOCK_READ, 0, 4096, data, sizeof(data)), 0);
+	assert_memory_equal(data, zeroes, sizeof(data));
+	assert_int_equal(block_close(device), 0);
+	*out_closed = room_bytes();
+	unlink(path);
+	io_loop_destroy(loop);
+}
+
+static void direct_images_have_room_ahead_while_open(void **state)
+{
+	static const char *const formats[] = { "vhdx", "vhd" };
+	uint64_t open_bytes, closed_bytes;
+
+	if (!room_can_be_had())
+		skip();
+	for (int i = 0; i < 2; i++) {
+		use_little(formats[i], 2 << 20, true, &open_bytes, &closed_bytes);
+		assert_true(open_bytes >= 60 << 20);
+		assert_in_range(closed_bytes, 2 << 20, 8 << 20);
+		/* Neither where the page cache collects writes, nor where blocks are large. */
+		use_little(formats[i], 2 << 20, false, &open_bytes, &closed_bytes);
+		assert_true(open_bytes < 2 << 20 && closed_bytes < 2 << 20);
+		use_little(formats[i], 32 << 20, true, &open_bytes, &closed_bytes);
+		assert_true(open_bytes < 2 << 20 && closed_bytes < 2 << 20);
+	}
+}
+
 /* ---- requests ---- */
 
 /* A driver that notes what reaches it; its disk is in memory. */
@@ -337,6 +401,7 @@ int main(void)
 		cmocka_unit_test(a_writer_is_alone),
 		cmocka_unit_test(readers_share_and_keep_writers_out),
 		cmocka_unit_test(of_two_that_come_at_once_one_gets_it),
+		cmocka_unit_test(direct_images_have_room_ahead_while_open),
 		cmocka_unit_test(requests_outside_the_disk_or_its_sectors_never_reach_the_driver),
 		cmocka_unit_test(buffers_that_do_not_add_up_are_refused),
 		cmocka_unit_test(read_only_disks_are_not_changed),
