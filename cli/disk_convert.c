@@ -18,7 +18,7 @@
 #include "storage/images/image.h"
 #include "storage/images/nbd.h"
 
-#define SLOTS 8
+#define SLOTS 16
 #define PIECE_BYTES (UINT64_C(1) << 20)
 #define GRAIN_BYTES 4096u       /* [policy] zeroes shorter than this are written */
 #define OVER_GRAIN_BYTES 65536u /* [policy] the same where clearing is a request */
@@ -284,7 +284,7 @@ static int convert(struct block_device *from, const struct disk_options *options
 		.fixed = options->fixed,
 		.logical_sector_bytes = strcmp(format, "vhdx") ? 0 : from->geometry.logical_sector_bytes,
 	};
-	const struct block_open_options open_options = { .format = format };
+	const struct block_open_options open_options = { .format = format, .bulk = true };
 	char error[BLOCK_ERROR_BYTES];
 	struct disk_target target;
 	struct block_device *to;

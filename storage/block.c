@@ -333,6 +333,7 @@ int block_open(const char *path, const struct block_open_options *options,
 		file.check = options->check;
 		file.read_only = options->read_only;
 		file.direct = options->direct;
+		file.bulk = options->bulk;
 		file.parent = options->parent;
 		file.instead = (const struct image *)options->instead;
 	}

@@ -137,6 +137,7 @@ struct block_open_options {
 	const char *format;     /* NULL: found out from the contents; raw where nothing else fits */
 	bool read_only;
 	bool direct;            /* O_DIRECT where the file system has it */
+	bool bulk;              /* written once and in large pieces: O_DIRECT, too, but no room ahead of what is written */
 	uint32_t timeout_ms;    /* over a network: how long the other side may be silent; 0: 15 s */
 	/*
 	 * A differencing image only: its parent, open already. NULL: it is looked for where the image says,

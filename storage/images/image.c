@@ -124,7 +124,7 @@ int image_clear(int fd, uint64_t from, uint64_t to)
 
 void image_reserve(const struct image *image, uint32_t block_bytes, uint64_t from, uint64_t to)
 {
-	if (!image->cached && block_bytes <= RESERVE_BLOCK_BYTES_MAX)
+	if (image->reserves && block_bytes <= RESERVE_BLOCK_BYTES_MAX)
 		(void)!fallocate(image->fd, 0, (off_t)from, (off_t)(to - from));
 }
 
@@ -170,7 +170,7 @@ void image_finish(struct image *image, const struct image_file *file)
 	/* Requests are handed on to the parent as they are. */
 	if (image->device.parent)
 		image->device.geometry.buffer_align_bytes = image->device.parent->geometry.buffer_align_bytes;
-	if (!file->direct)
+	if (!file->direct && !file->bulk)
 		return;
 	flags = fcntl(image->fd, F_GETFL);
 	if (flags < 0 || fcntl(image->fd, F_SETFL, flags | O_DIRECT) < 0)
@@ -180,13 +180,15 @@ void image_finish(struct image *image, const struct image_file *file)
 		goto out_buffered;
 	}
 	image->cached = false;
+	image->reserves = file->direct;
 	if (image->device.geometry.buffer_align_bytes < IMAGE_DIRECT_ALIGN_BYTES)
 		image->device.geometry.buffer_align_bytes = IMAGE_DIRECT_ALIGN_BYTES;
 	return;
 
 out_buffered:
-	os_log(OS_LOG_WARNING, "%s: direct I/O in sectors of %u bytes does not work here; using the page cache",
-	       image->device.path, image->device.geometry.logical_sector_bytes);
+	if (file->direct)
+		os_log(OS_LOG_WARNING, "%s: direct I/O in sectors of %u bytes does not work here; using the page cache",
+		       image->device.path, image->device.geometry.logical_sector_bytes);
 }
 
 void image_fini(struct image *image)

@@ -26,6 +26,7 @@ struct image_file {
 	bool is_device;  /* a host block device */
 	bool read_only;
 	bool direct;     /* O_DIRECT is wanted; image_finish() switches it on */
+	bool bulk;       /* block_open_options.bulk: the same, without a word where it does not work */
 	bool can_punch;  /* fallocate() punches holes here */
 	struct block_device *parent;    /* block_open_options.parent */
 	const struct image *instead;    /* as block_open_options.instead of */
@@ -46,6 +47,7 @@ struct image {
 	/* How ranges are cleared: flags for fallocate(2), 0: by writing zeroes only. */
 	int clear_mode;
 	bool cached;       /* a file read through the page cache */
+	bool reserves;     /* image_reserve() does something */
 	atomic_int missed; /* so many reads go by without asking the page cache first */
 	struct image_told told;
 };
@@ -102,7 +104,7 @@ int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes)
 int image_clear(int fd, uint64_t from, uint64_t to) LIS_MUST_USE;
 
 /**
- * image_reserve() - With direct I/O, have room on the disk for a part of a file that holds nothing yet. A file
+ * image_reserve() - Where writes are small and direct, have room on the disk for a part of a file that holds nothing yet. A file
  * system gives it for many blocks at once as quickly as for one, and without the page cache each small write
  * into a hole asks for its own [measured: bench/images.c, "child" and "empty"].
  * @block_bytes: the image's unit of allocation; where it is large, a little data would cost much room, and
