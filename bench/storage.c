@@ -22,7 +22,7 @@
 #include "io/error.h"
 
 #define IMAGE "bench-storage.raw"
-#define RUNS 3
+#define RUNS 5
 #define CPU_LIMIT_US 3.0
 
 static const struct storage_load_case cases[] = {
