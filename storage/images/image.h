@@ -104,9 +104,9 @@ int image_write(int fd, const void *data, uint64_t bytes, uint64_t offset_bytes)
 int image_clear(int fd, uint64_t from, uint64_t to) LIS_MUST_USE;
 
 /**
- * image_reserve() - Where writes are small and direct, have room on the disk for a part of a file that holds nothing yet. A file
- * system gives it for many blocks at once as quickly as for one, and without the page cache each small write
- * into a hole asks for its own [measured: bench/images.c, "child" and "empty"].
+ * image_reserve() - Where writes are small and direct, have room on the disk for a part of a file that holds
+ * nothing yet. A file system gives it for many blocks at once as quickly as for one, and without the page cache
+ * each small write into a hole asks for its own [measured: bench/images.c, "child" and "empty"].
  * @block_bytes: the image's unit of allocation; where it is large, a little data would cost much room, and
  *	nothing is done
  *

@@ -33,6 +33,8 @@ echo "folder $PWD, file $(cat file), $VARIABLE, ${OTHER-unset}"
 echo "synic $(perl -e 'open $k, "+<", "/dev/kvm"; print ioctl $k, 0xAE03, 148')"
 echo changed >file; echo new >other; echo written >../rw/written
 [ -c /dev/net/tun ] && ip link show lo | grep -q UP && modprobe loop && echo devices
+keys() { awk '/i8042/ { n += $2 } END { print n }' /proc/interrupts; }
+before=$(keys); for i in $(seq 60); do [ "$(keys)" = "$before" ] || { echo poked; break; }; sleep 0.5; done
 echo complaint >&2
 exit 7
 END
@@ -41,7 +43,8 @@ box --rw "$work/rw" --env VARIABLE='two words' -- bash ../rw/inside
 same "status" $status 7
 same "output" "$(cat "$work/out")" "folder $work/ro, file original, two words, unset
 synic 1
-devices"
+devices
+poked"
 same "errors" "$(cat "$work/err")" complaint
 same "a file outside the writable folder" "$(cat file)" original
 [ ! -e other ] || fail "a file appeared outside the writable folder"
