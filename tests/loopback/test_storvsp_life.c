@@ -48,6 +48,18 @@ static void versions_below_5_1_have_no_sub_channels(void **state)
 
 /* ---- resets ---- */
 
+/* One channel and its sub-channel; the disk ends nothing by itself. */
+static void begin_with_two_channels(struct world *world)
+{
+	world_open_ready(world, STORVSC_VERSION_THRESHOLD);
+	assert_int_equal(
+		world_call_operation(world, &world->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
+	world_settle(world);
+	mini_drain(&world->guest);
+	world_open_channel(world, 1, &world->sub);
+	world->memory.hold = true;
+}
+
 static void a_reset_is_answered_after_what_it_waits_for(void **state)
 {
 	static const uint32_t operations[] = { STORVSC_RESET_LUN, STORVSC_RESET_BUS,
@@ -57,13 +69,7 @@ static void a_reset_is_answered_after_what_it_waits_for(void **state)
 	struct storvsc_packet tur = world_srb(CDB(0x00, 0, 0, 0, 0, 0), 2, 0);
 	struct storvsp_reply reply;
 
-	world_open_ready(world, STORVSC_VERSION_THRESHOLD);
-	assert_int_equal(
-		world_call_operation(world, &world->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
-	world_settle(world);
-	mini_drain(&world->guest);
-	world_open_channel(world, 1, &world->sub);
-	world->memory.hold = true;
+	begin_with_two_channels(world);
 	for (int i = 0; i < 3; i++) {
 		packet.operation = operations[i];
 		assert_int_equal(
@@ -127,13 +133,7 @@ static void a_reset_cuts_commands_of_all_channels_short(void **state)
 	struct storvsc_packet reset = { .operation = STORVSC_RESET_LUN };
 	struct storvsp_reply reply;
 
-	world_open_ready(world, STORVSC_VERSION_THRESHOLD);
-	assert_int_equal(
-		world_call_operation(world, &world->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
-	world_settle(world);
-	mini_drain(&world->guest);
-	world_open_channel(world, 1, &world->sub);
-	world->memory.hold = true;
+	begin_with_two_channels(world);
 	assert_int_equal(storvsp_guest_send(&world->sub, 1, &verify, sizeof(verify)), 0);
 	world_settle(world);
 	assert_int_equal(storvsp_guest_send(&world->channel, 2, &reset, sizeof(reset)), 0);
@@ -203,13 +203,7 @@ static void closing_during_a_reset_waits_for_nothing_twice(void **state)
 	struct world *world = *state;
 	struct storvsc_packet reset = { .operation = STORVSC_RESET_ADAPTER };
 
-	world_open_ready(world, STORVSC_VERSION_THRESHOLD);
-	assert_int_equal(
-		world_call_operation(world, &world->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
-	world_settle(world);
-	mini_drain(&world->guest);
-	world_open_channel(world, 1, &world->sub);
-	world->memory.hold = true;
+	begin_with_two_channels(world);
 	assert_int_equal(world_send_transfer(world, &world->channel, 1, SCSI_READ_10, 0, 1, 0), 0);
 	world_settle(world);
 	assert_int_equal(storvsp_guest_send(&world->sub, 2, &reset, sizeof(reset)), 0);
@@ -225,13 +219,7 @@ static void rescind_waits_for_commands_under_way(void **state)
 {
 	struct world *world = *state;
 
-	world_open_ready(world, STORVSC_VERSION_THRESHOLD);
-	assert_int_equal(
-		world_call_operation(world, &world->channel, STORVSC_CREATE_SUB_CHANNELS, 1), 0);
-	world_settle(world);
-	mini_drain(&world->guest);
-	world_open_channel(world, 1, &world->sub);
-	world->memory.hold = true;
+	begin_with_two_channels(world);
 	for (unsigned n = 1; n <= 4; n++) {
 		assert_int_equal(
 			world_send_transfer(world, &world->channel, n, SCSI_READ_10, n, 1, n), 0);
