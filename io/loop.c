@@ -4,7 +4,8 @@
  *
  * A turn runs calls, timers, pollers and completions. Submissions wait until a turn found nothing, so that work and
  * going to sleep cost one system call together, or until there are a few: a disk that ends many commands at
- * once must not wait for the last of those that follow them. Only the call list is shared between threads (a
+ * once must not wait for the last of those that follow them. When it has some, more are put together each time, as
+ * each submission costs a system call and a signal to the disk. Only the call list is shared between threads (a
  * lock-free stack, reversed when taken); a write to the wake eventfd follows a push only if the loop said it is
  * about to sleep.
  */
@@ -24,7 +25,8 @@
 
 #define ENTRIES_DEFAULT 256u
 #define COMPLETIONS_AT_ONCE 16u /* [policy] bounds a turn */
-#define SUBMIT_AT_ONCE 8u       /* [policy] submissions that are not kept for the end of the work */
+#define SUBMIT_FIRST 8u         /* [policy] submissions that are not kept for the end of the work */
+#define SUBMIT_MOST 32u         /* [policy] and how many this grows to */
 #define YIELD_AFTER_NS 4000u    /* [policy] of a spin; most of what comes soon has come by then */
 
 /* [policy] With one CPU: see adapt_patience(). Round trips are 2.0 to 2.5 requests for each time the loop wakes. */
@@ -51,6 +53,7 @@ struct io_loop {
 	struct io_poller *poll_next; /* survives removal while iterating */
 	uint64_t poll_ns;      /* current bound of a spin */
 	uint64_t last_work_ns;
+	uint32_t submit_at;    /* so many are not kept */
 
 	struct io_loop_stats stats;
 	_Atomic pid_t runner;  /* thread that runs the loop; 0: nobody */
@@ -104,8 +107,11 @@ struct io_uring_sqe *io_loop_sqe(struct io_loop *loop, struct io_op *op)
 	struct io_uring_sqe *sqe;
 
 	/* The one before this is whole by now. */
-	if (io_uring_sq_ready(&loop->uring) >= SUBMIT_AT_ONCE)
+	if (io_uring_sq_ready(&loop->uring) >= loop->submit_at) {
 		io_uring_submit(&loop->uring);
+		if (loop->submit_at < SUBMIT_MOST)
+			loop->submit_at *= 2;
+	}
 	sqe = io_uring_get_sqe(&loop->uring);
 	while (!sqe) {
 		io_uring_submit(&loop->uring);
@@ -551,6 +557,7 @@ static void sleep_until_work(struct io_loop *loop)
 			adapt_patience(loop);
 		slept_at_ns = loop->config.poll_max_ns ? monotonic_ns() : 0;
 		wait_for_completion(loop);
+		loop->submit_at = SUBMIT_FIRST;
 		if (loop->config.poll_max_ns) {
 			loop->last_work_ns = monotonic_ns();
 			adapt(loop, loop->last_work_ns - slept_at_ns);
@@ -678,6 +685,7 @@ int io_loop_create(const struct io_loop_config *config, struct io_loop **out_loo
 	if (loop->one_cpu)
 		loop->config.poll_max_ns = 0;
 	loop->poll_ns = loop->config.poll_max_ns;
+	loop->submit_at = SUBMIT_FIRST;
 	strncpy(loop->name, config && config->name ? config->name : "loop", sizeof(loop->name) - 1);
 	err = open_uring(loop, loop->config.entries ? loop->config.entries : ENTRIES_DEFAULT);
 	if (err)

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "io/error.h"
@@ -85,6 +86,56 @@ static void more_submissions_than_entries_all_complete(void **state)
 	settle(loop);
 	for (int i = 0; i < 500; i++)
 		assert_int_equal(ops[i].calls, 1);
+	io_loop_destroy(loop);
+}
+
+static void timer_to_wake_by(struct io_timer *timer)
+{
+}
+
+/* Writes a byte as an operation of the loop; how many bytes the pipe has before the loop turns. */
+static int bytes_after_a_write(struct io_loop *loop, struct read_op *op, const int *fds)
+{
+	int bytes = -1;
+
+	op->op.done = read_done;
+	io_uring_prep_write(io_loop_sqe(loop, &op->op), fds[1], "x", 1, (uint64_t)-1);
+	assert_int_equal(ioctl(fds[0], FIONREAD, &bytes), 0);
+	return bytes;
+}
+
+static void each_submission_is_larger_until_the_loop_sleeps(void **state)
+{
+	static const int steps[] = { 8, 8 + 16, 8 + 16 + 32, 8 + 16 + 32 + 32 };
+	struct io_loop *loop = new_loop(NULL);
+	uint64_t sleeps;
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0); /* or a worker might write, later */
+	settle(loop);
+	for (int round = 0; round < 2; round++) {
+		struct read_op ops[100] = { 0 };
+		struct io_timer timer = { .expired = timer_to_wake_by };
+		char buffer[sizeof(ops)];
+		int step = 0;
+
+		for (int i = 0; i < 100; i++) {
+			int bytes = bytes_after_a_write(loop, &ops[i], fds);
+
+			if (step < 4 && i == steps[step])
+				step++;
+			assert_int_equal(bytes, step ? steps[step - 1] : 0);
+		}
+		settle(loop);
+		assert_int_equal(read(fds[0], buffer, sizeof(buffer)), 100);
+		sleeps = io_loop_stats(loop).sleeps;
+		io_timer_set(&timer, loop, io_loop_now_ns(loop) + 1000000);
+		while (timer.due_ns)
+			io_loop_turn(loop, true);
+		assert_true(io_loop_stats(loop).sleeps > sleeps);
+	}
+	close(fds[0]);
+	close(fds[1]);
 	io_loop_destroy(loop);
 }
 
@@ -545,6 +596,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_operation_completes_once_with_its_result),
 		cmocka_unit_test(more_submissions_than_entries_all_complete),
+		cmocka_unit_test(each_submission_is_larger_until_the_loop_sleeps),
 		cmocka_unit_test(an_eventfd_fires_until_it_is_stopped),
 		cmocka_unit_test(a_descriptor_is_polled_once_for_each_request),
 		cmocka_unit_test(timers_expire_in_order_once_and_not_before_their_time),
