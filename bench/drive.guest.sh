@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-# The guest of bench/drive.host.sh: fio on its disk, once for each line that it is sent; then a line for each run:
+# The guest of bench/drive.host.sh: fio on its disk for each NAME that it is sent, and a line of what came of it:
 #   @@fig NAME IOPS KiB/s
 # shellcheck disable=SC2086 # names
 modprobe -a $MODULES || echo "bench: modprobe $MODULES"
@@ -21,12 +21,13 @@ run() { # NAME BYTES FIO-OPTION...
 }
 
 echo @@up
-while read -r _; do
-	for depth in 1 32; do
-		run 4k_random_read_qd$depth 4096 --rw=randread --iodepth=$depth
-		run 4k_random_write_qd$depth 4096 --rw=randwrite --iodepth=$depth
-	done
-	run 1m_read 1048576 --rw=read --iodepth=4
-	run 1m_write 1048576 --rw=write --iodepth=4
+while read -r name; do
+	depth=${name##*_qd}
+	case $name in
+	4k_random_read_*) run "$name" 4096 --rw=randread --iodepth="$depth" ;;
+	4k_random_write_*) run "$name" 4096 --rw=randwrite --iodepth="$depth" ;;
+	1m_read) run "$name" 1048576 --rw=read --iodepth=4 ;;
+	1m_write) run "$name" 1048576 --rw=write --iodepth=4 ;;
+	esac
 	echo @@done
 done

@@ -56,14 +56,26 @@ for who in "${everyone[@]}"; do
 	await "$who" up
 	kill -STOP "${pids[$who]}"
 done
-for ((round = 0; round < rounds; round++)); do
+
+# One after the other, as the machine may be a faster or a slower one some seconds later.
+measure_each() { # NAME
+	local i who in
 	for ((i = 0; i < 3; i++)); do
 		who=${everyone[(round + i) % 3]} in=in_$who
 		kill -CONT "${pids[$who]}"
-		echo go >&"${!in}"
+		echo "$1" >&"${!in}"
 		await "$who" "done"
 		kill -STOP "${pids[$who]}"
 	done
+}
+
+for ((round = 0; round < rounds; round++)); do
+	for depth in 1 32; do
+		measure_each 4k_random_read_qd$depth
+		measure_each 4k_random_write_qd$depth
+	done
+	measure_each 1m_read
+	measure_each 1m_write
 done
 [[ -z ${EACH_ROUND:-} ]] || cat "$work/figures" >&2
 

@@ -12,7 +12,7 @@ guest=$1 guest_ours=$2 lis=$3
 rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-4} cpus=${CPUS:-1}
 work=$(mktemp -d)
 export LIS_RUNTIME_DIR=$work
-declare -A pids
+declare -A pids addresses
 trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
 # Whoever was stopped finds that much time has passed.
@@ -33,7 +33,7 @@ start_ours() {
 }
 
 start() { # WHO NUMBER
-	local tap=lis$2
+	local i tap=lis$2
 	ip tuntap add dev "$tap" mode tap vnet_hdr
 	ip addr add "10.77.$2.1/24" dev "$tap"
 	ip link set "$tap" up
@@ -49,6 +49,7 @@ start() { # WHO NUMBER
 		exit 1
 	}
 	kill -STOP "${pids[$1]}"
+	addresses[$1]=10.77.$2.2
 }
 
 mbits() { # IPERF3-OPTION...
@@ -74,28 +75,30 @@ measure() { # WHO NAME UNIT COMMAND...
 	[[ -z ${EACH_ROUND:-} ]] || echo "$who $name $unit ${value:-0}" >&2
 }
 
-measure_all() { # WHO NUMBER
-	address=10.77.$2.2
-	kill -CONT "${pids[$1]}"
-	busybox ping -c 2 "$address" >/dev/null
-	measure "$1" tcp_to_guest Mbit/s mbits
-	measure "$1" tcp_from_guest Mbit/s mbits -R
-	measure "$1" udp_to_guest packets/s packets
-	measure "$1" udp_from_guest packets/s packets -R
-	measure "$1" tcp_rr 1/s round_trips tcp_lat
-	measure "$1" udp_rr 1/s round_trips udp_lat
-	kill -STOP "${pids[$1]}"
+# One after the other, as the machine may be a faster or a slower one some seconds later.
+measure_each() { # NAME UNIT COMMAND...
+	local i who
+	for ((i = 0; i < 3; i++)); do
+		who=${everyone[(round + i) % 3]}
+		address=${addresses[$who]}
+		kill -CONT "${pids[$who]}"
+		busybox ping -c 2 "$address" >/dev/null
+		measure "$who" "$@"
+		kill -STOP "${pids[$who]}"
+	done
 }
 
-start ours 1
-start theirs 2
-start qemu 3
-everyone=('ours 1' 'theirs 2' 'qemu 3')
+everyone=(ours theirs qemu)
+for ((i = 0; i < 3; i++)); do
+	start "${everyone[i]}" $((i + 1))
+done
 for ((round = 0; round < rounds; round++)); do
-	for ((i = 0; i < 3; i++)); do
-		# shellcheck disable=SC2086
-		measure_all ${everyone[(round + i) % 3]}
-	done
+	measure_each tcp_to_guest Mbit/s mbits
+	measure_each tcp_from_guest Mbit/s mbits -R
+	measure_each udp_to_guest packets/s packets
+	measure_each udp_from_guest packets/s packets -R
+	measure_each tcp_rr 1/s round_trips tcp_lat
+	measure_each udp_rr 1/s round_trips udp_lat
 done
 
 values() { # WHO NAME
