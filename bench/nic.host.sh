@@ -71,6 +71,7 @@ measure() { # WHO NAME UNIT COMMAND...
 	local who=$1 name=$2 unit=$3 value
 	shift 3
 	value=$("$@" 2>"$work/error") || value=0
+	[[ ${value:-0} != 0 ]] || echo "bench: $who: $name: no value: $(tail -n1 "$work/error")" >&2
 	echo "$who $name $unit ${value:-0}" >>"$work/figures"
 	[[ -z ${EACH_ROUND:-} ]] || echo "$who $name $unit ${value:-0}" >&2
 }
