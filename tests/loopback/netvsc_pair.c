@@ -427,6 +427,18 @@ struct netvsc_packet pair_describe(struct pair *pair, struct netvsc_piece *piece
 	return packet;
 }
 
+void pair_fill(uint8_t *data, uint32_t bytes, uint32_t seed)
+{
+	static uint8_t pattern[NETVSC_FRAME_BYTES_MAX + 4096];
+	static const uint8_t head[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 8, 0x88, 0xb5 };
+
+	if (!pattern[1])
+		for (uint32_t i = 0; i < sizeof(pattern); i++)
+			pattern[i] = (uint8_t)(net_test_pattern(1, i) | (i == 1));
+	memcpy(data, pattern + seed % 4096, bytes);
+	memcpy(data, head, bytes < sizeof(head) ? bytes : sizeof(head));
+}
+
 void pair_send(struct pair *pair, uint32_t lane, const struct netvsc_packet *packet)
 {
 	struct netvsc_request *request = malloc(sizeof(*request));

@@ -129,6 +129,8 @@ int pair_control(struct pair *pair, int begun);
  */
 struct netvsc_packet pair_describe(struct pair *pair, struct netvsc_piece *pieces, uint32_t offset,
 				   uint32_t bytes, uint32_t piece_bytes);
+/** pair_fill() - A frame that is no IP, any bytes to anybody; @seed: which. */
+void pair_fill(uint8_t *data, uint32_t bytes, uint32_t seed);
 /** pair_send() - Send and flush on a lane; the frame is over when this returns. */
 void pair_send(struct pair *pair, uint32_t lane, const struct netvsc_packet *packet);
 /** pair_took() - The oldest frame that came out of the port; freed by the caller. */

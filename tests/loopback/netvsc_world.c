@@ -248,6 +248,20 @@ struct netvsc_packet world_packet(const struct world *w, struct netvsc_piece *pi
 	return (struct netvsc_packet){ .pieces = piece, .piece_count = 1, .bytes = bytes };
 }
 
+void world_fill(struct world *w, uint32_t offset, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < bytes; i++)
+		w->frames[offset + i] = (uint8_t)(i * 7 + i / 256 + offset);
+}
+
+bool world_send(struct world *w, const struct netvsc_packet *packet, struct netvsc_request *request)
+{
+	bool done = false;
+
+	assert_int_equal(netvsc_send(&w->channels[0], packet, request, &done), 0);
+	return done;
+}
+
 /* ---- the host: what the guest sent ---- */
 
 static void gather(struct world *w, struct question *question, const uint8_t *from, uint64_t bytes)
@@ -343,6 +357,38 @@ struct question host_take(struct world *w, uint32_t index)
 
 	assert_true(host_look(w, index, &question));
 	return question;
+}
+
+struct guest_message host_message_at(const struct world *w, const struct question *question, uint32_t at)
+{
+	struct guest_message message = { .info_count = 0 };
+	const uint32_t head_bytes = sizeof(message.header) + sizeof(message.packet);
+	const uint8_t *body = w->data + at + sizeof(message.header);
+	uint32_t offset, end;
+
+	assert_in_range(question->data_bytes - at, head_bytes + 14, sizeof(w->data));
+	memcpy(&message.header, w->data + at, sizeof(message.header));
+	memcpy(&message.packet, body, sizeof(message.packet));
+	assert_int_equal(message.header.type, RNDIS_PACKET);
+	assert_in_range(message.header.bytes, head_bytes, question->data_bytes - at);
+	assert_in_range(message.packet.data_offset + message.packet.data_bytes, sizeof(message.packet),
+			message.header.bytes - sizeof(message.header));
+	message.data = body + message.packet.data_offset;
+	offset = message.packet.info_offset;
+	end = offset + message.packet.info_bytes;
+	assert_in_range(end, offset, message.packet.data_offset);
+	while (offset < end) {
+		struct rndis_packet_info info;
+
+		memcpy(&info, body + offset, sizeof(info));
+		assert_int_equal(info.bytes, 16);
+		assert_int_equal(info.offset, 12);
+		assert_in_range(message.info_count, 0, 7);
+		message.infos[message.info_count][0] = info.type;
+		memcpy(&message.infos[message.info_count++][1], body + offset + 12, 4);
+		offset += info.bytes;
+	}
+	return message;
 }
 
 /* ---- the host: what it sends ---- */

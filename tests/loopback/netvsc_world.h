@@ -85,6 +85,15 @@ struct question {
 	uint32_t data_bytes;                    /* in world.data */
 };
 
+/* A frame of the guest's as it stands in world.data. */
+struct guest_message {
+	struct rndis_header header;
+	struct rndis_packet packet;
+	const uint8_t *data;
+	uint32_t infos[8][2];                   /* type, value */
+	uint32_t info_count;
+};
+
 /* A message for the guest under construction. */
 struct host_message {
 	uint8_t bytes[SUB_BYTES];
@@ -122,11 +131,17 @@ uint64_t world_pfn(const struct world *w, const void *at);
 /* A frame of @bytes in one piece, from world.frames + @offset on. */
 struct netvsc_packet world_packet(const struct world *w, struct netvsc_piece *piece,
 				  uint32_t offset, uint32_t bytes);
+/* Fill part of world.frames; where it begins tells what with. */
+void world_fill(struct world *w, uint32_t offset, uint32_t bytes);
+/* Send on the primary channel, and expect it to be taken. Returns whether it is over already. */
+bool world_send(struct world *w, const struct netvsc_packet *packet, struct netvsc_request *request);
 
 /* The next packet of the guest that is no completion; false if there is none. Flushes its ring. */
 bool host_look(struct world *w, uint32_t index, struct question *out_question);
 /* It must be there. */
 struct question host_take(struct world *w, uint32_t index);
+/* One frame of those in a question, the last one taken; it begins at @at. */
+struct guest_message host_message_at(const struct world *w, const struct question *question, uint32_t at);
 /* Any packet to the guest. Returns 0, -LIS_FULL. */
 int host_send(struct world *w, uint32_t index, uint16_t type, uint64_t id, const void *payload,
 	      size_t bytes);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The guest end of the network: what a frame looks like to the host, how frames share a section, where
- * they stay when there is no room, and what becomes of answers that are wrong, doubled or missing.
+ * The guest end of the network: what a frame looks like to the host, how frames share a section, and which stay
+ * where they are.
  */
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,54 +15,7 @@
 
 #define HEAD 44u /* RNDIS' headers without information */
 
-static void fill(struct world *w, uint32_t offset, uint32_t bytes)
-{
-	for (uint32_t i = 0; i < bytes; i++)
-		w->frames[offset + i] = (uint8_t)(i * 7 + i / 256 + offset);
-}
-
-/* One RNDIS message out of what the host gathered. */
-struct message {
-	struct rndis_header header;
-	struct rndis_packet packet;
-	const uint8_t *data;
-	uint32_t infos[8][2]; /* type, value */
-	uint32_t info_count;
-};
-
-static struct message message_at(const struct world *w, const struct question *question,
-				 uint32_t at)
-{
-	struct message message = { .info_count = 0 };
-	const uint8_t *body = w->data + at + sizeof(message.header);
-	uint32_t offset, end;
-
-	assert_in_range(question->data_bytes - at, HEAD + 14, sizeof(w->data));
-	memcpy(&message.header, w->data + at, sizeof(message.header));
-	memcpy(&message.packet, body, sizeof(message.packet));
-	assert_int_equal(message.header.type, RNDIS_PACKET);
-	assert_in_range(message.header.bytes, HEAD, question->data_bytes - at);
-	assert_in_range(message.packet.data_offset + message.packet.data_bytes, 36,
-			message.header.bytes - 8);
-	message.data = body + message.packet.data_offset;
-	offset = message.packet.info_offset;
-	end = offset + message.packet.info_bytes;
-	assert_in_range(end, offset, message.packet.data_offset);
-	while (offset < end) {
-		struct rndis_packet_info info;
-
-		memcpy(&info, body + offset, sizeof(info));
-		assert_int_equal(info.bytes, 16);
-		assert_int_equal(info.offset, 12);
-		assert_in_range(message.info_count, 0, 7);
-		message.infos[message.info_count][0] = info.type;
-		memcpy(&message.infos[message.info_count++][1], body + offset + 12, 4);
-		offset += info.bytes;
-	}
-	return message;
-}
-
-static bool has_info(const struct message *message, uint32_t type, uint32_t *out_value)
+static bool has_info(const struct guest_message *message, uint32_t type, uint32_t *out_value)
 {
 	for (uint32_t i = 0; i < message->info_count; i++) {
 		if (message->infos[i][0] == type) {
@@ -73,17 +25,6 @@ static bool has_info(const struct message *message, uint32_t type, uint32_t *out
 	}
 	return false;
 }
-
-/* Send, and expect it to be taken. Returns whether it is over already. */
-static bool send(struct world *w, const struct netvsc_packet *packet,
-		 struct netvsc_request *request)
-{
-	bool done = false;
-
-	assert_int_equal(netvsc_send(&w->channels[0], packet, request, &done), 0);
-	return done;
-}
-
 /* ---- short frames ---- */
 
 static void a_short_frame_is_copied_into_a_section(void **state)
@@ -93,25 +34,25 @@ static void a_short_frame_is_copied_into_a_section(void **state)
 	struct netvsc_piece piece;
 	struct netvsc_packet packet;
 	struct question question;
-	struct message message;
+	struct guest_message message;
 	struct netvsc_ended ended;
 
 	world_become_ready(w);
 	memset(w->send.memory, 0xee, w->send.bytes);
-	fill(w, 100, 1514);
+	world_fill(w, 100, 1514);
 	packet = world_packet(w, &piece, 100, 1514);
-	assert_true(send(w, &packet, &request));
+	assert_true(world_send(w, &packet, &request));
 	memset(w->frames + 100, 0xee, 1514); /* it is the caller's again */
 	question = host_take(w, 0);
 	assert_int_equal(question.type, VMBUS_PACKET_IN_BAND);
 	assert_int_equal(question.message.rndis_packet.channel_type, NVSP_RNDIS_DATA);
 	assert_int_not_equal(question.message.rndis_packet.send_section_index, NVSP_SECTION_NONE);
 	assert_int_equal(question.data_bytes, (HEAD + 1514 + 7) & ~7);
-	message = message_at(w, &question, 0);
+	message = host_message_at(w, &question, 0);
 	assert_int_equal(message.header.bytes, question.data_bytes);
 	assert_int_equal(message.packet.data_bytes, 1514);
 	assert_int_equal(message.info_count, 0);
-	fill(w, 100, 1514);
+	world_fill(w, 100, 1514);
 	assert_memory_equal(message.data, w->frames + 100, 1514);
 	/* Nothing of what was in the section before. */
 	assert_memory_equal(message.data + 1514, "\0\0\0\0\0\0\0", question.data_bytes - HEAD - 1514);
@@ -134,21 +75,21 @@ static void pieces_are_put_together(void **state)
 	struct netvsc_packet packet = { .pieces = pieces, .piece_count = NETVSC_PIECES_MAX };
 	struct netvsc_request request;
 	struct question question;
-	struct message message;
+	struct guest_message message;
 	uint8_t expect[2048];
 
 	world_become_ready(w);
 	for (uint32_t i = 0; i < NETVSC_PIECES_MAX; i++) {
 		uint32_t bytes = 1 + i, offset = i * 2000 + 4090;
 
-		fill(w, offset, bytes);
+		world_fill(w, offset, bytes);
 		world_packet(w, &pieces[i], offset, bytes);
 		memcpy(expect + packet.bytes, w->frames + offset, bytes);
 		packet.bytes += bytes;
 	}
-	assert_true(send(w, &packet, &request));
+	assert_true(world_send(w, &packet, &request));
 	question = host_take(w, 0);
-	message = message_at(w, &question, 0);
+	message = host_message_at(w, &question, 0);
 	assert_int_equal(message.packet.data_bytes, packet.bytes);
 	assert_memory_equal(message.data, expect, packet.bytes);
 }
@@ -177,18 +118,18 @@ static void short_frames_share_a_section_up_to_what_the_host_takes(void **state)
 		w->card.rndis.packet_alignment_shift = cases[i].shift;
 		world_become_ready(w);
 		for (uint32_t sent = 0; sent <= cases[i].expect; sent++) {
-			fill(w, sent, cases[i].bytes);
+			world_fill(w, sent, cases[i].bytes);
 			packet = world_packet(w, &piece, sent, cases[i].bytes);
-			assert_true(send(w, &packet, &request));
+			assert_true(world_send(w, &packet, &request));
 			assert_int_equal(w->channels[0].send_counters.packets,
 					 sent < cases[i].expect ? 0 : 1);
 		}
 		question = host_take(w, 0);
 		for (uint32_t seen = 0; seen < cases[i].expect; seen++) {
-			struct message message = message_at(w, &question, at);
+			struct guest_message message = host_message_at(w, &question, at);
 
 			assert_int_equal(at % align, 0);
-			fill(w, seen, cases[i].bytes);
+			world_fill(w, seen, cases[i].bytes);
 			assert_memory_equal(message.data, w->frames + seen, cases[i].bytes);
 			at += message.header.bytes;
 		}
@@ -212,7 +153,7 @@ static void a_section_is_not_filled_beyond_what_the_host_takes_at_once(void **st
 	world_become_ready(w);
 	packet = world_packet(w, &piece, 0, 800);
 	for (int i = 0; i < 3; i++)
-		assert_true(send(w, &packet, &request));
+		assert_true(world_send(w, &packet, &request));
 	question = host_take(w, 0);
 	assert_int_equal(question.data_bytes, 2 * 848);
 }
@@ -228,8 +169,8 @@ static void flushing_sends_what_was_gathered_with_one_signal(void **state)
 	world_become_ready(w);
 	assert_false(host_look(w, 0, &question));
 	assert_false(vmbus_ring_reader_unmask(&w->wires[0].from_guest));
-	assert_true(send(w, &packet, &request));
-	assert_true(send(w, &packet, &request));
+	assert_true(world_send(w, &packet, &request));
+	assert_true(world_send(w, &packet, &request));
 	assert_int_equal(netvsc_in_flight(&w->channels[0]), 0);
 	assert_true(netvsc_channel_flush(&w->channels[0]));
 	assert_int_equal(netvsc_in_flight(&w->channels[0]), 1);
@@ -258,7 +199,7 @@ static void wishes_travel_beside_the_frame(void **state)
 		struct netvsc_piece piece;
 		struct netvsc_packet packet = world_packet(w, &piece, 0, 100);
 		struct question question;
-		struct message message;
+		struct guest_message message;
 		uint32_t expect = 0, value;
 
 		if ((set & 12) == 12)
@@ -271,9 +212,9 @@ static void wishes_travel_beside_the_frame(void **state)
 		packet.transport_offset = 34;
 		for (uint32_t i = 0; i < 4; i++)
 			packet.wishes |= set >> i & 1 ? cases[i].wishes : 0;
-		assert_true(send(w, &packet, &request));
+		assert_true(world_send(w, &packet, &request));
 		question = host_take(w, 0);
-		message = message_at(w, &question, 0);
+		message = host_message_at(w, &question, 0);
 		for (uint32_t i = 0; i < 4; i++) {
 			if (!(set >> i & 1))
 				continue;
@@ -291,7 +232,7 @@ static uint32_t make_tcp(struct world *w, uint32_t offset, bool ipv6, uint32_t b
 {
 	uint8_t *ip = w->frames + offset + 14, *tcp = ip + (ipv6 ? 40 : 20);
 
-	fill(w, offset, bytes);
+	world_fill(w, offset, bytes);
 	if (ipv6) {
 		ip[4] = (uint8_t)((bytes - 54) >> 8);
 		ip[5] = (uint8_t)(bytes - 54);
@@ -314,7 +255,7 @@ static uint16_t pseudo_sum(const uint8_t *addresses, uint32_t bytes)
 }
 
 static void check_segments(struct world *w, bool ipv6, uint32_t offset, uint32_t bytes,
-			   const struct message *message)
+			   const struct guest_message *message)
 {
 	static uint8_t expect[70000];
 	uint8_t *ip = expect + 14, *tcp = ip + (ipv6 ? 40 : 20);
@@ -349,7 +290,7 @@ static void a_frame_to_be_cut_has_its_headers_changed_in_a_copy(void **state)
 		struct netvsc_piece pieces[3];
 		struct netvsc_packet packet;
 		struct question question;
-		struct message message;
+		struct guest_message message;
 		uint8_t before[200];
 		bool done;
 
@@ -365,11 +306,11 @@ static void a_frame_to_be_cut_has_its_headers_changed_in_a_copy(void **state)
 			packet.piece_count = 2;
 		}
 		memcpy(before, w->frames + offset, 75);
-		done = send(w, &packet, &request);
+		done = world_send(w, &packet, &request);
 		assert_int_equal(done, bytes <= 6000);
 		assert_memory_equal(before, w->frames + offset, 75);
 		question = host_take(w, 0);
-		message = message_at(w, &question, 0);
+		message = host_message_at(w, &question, 0);
 		check_segments(w, i & 1, offset, bytes, &message);
 		host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
 		assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
@@ -436,24 +377,24 @@ static void a_long_frame_is_read_from_where_it_is(void **state)
 	struct netvsc_piece pieces[4];
 	struct netvsc_packet packet;
 	struct question question;
-	struct message message;
+	struct guest_message message;
 	struct netvsc_ended ended;
 
 	world_become_ready(w);
-	fill(w, 500, 60000);
+	world_fill(w, 500, 60000);
 	packet = world_packet(w, pieces, 500, 60000);
 	world_packet(w, &pieces[0], 500, 200); /* short: copied */
 	world_packet(w, &pieces[1], 700, 30000);
 	world_packet(w, &pieces[2], 30700, 1);
 	world_packet(w, &pieces[3], 30701, 29799);
 	packet.piece_count = 4;
-	assert_false(send(w, &packet, &request));
+	assert_false(world_send(w, &packet, &request));
 	question = host_take(w, 0);
 	assert_int_equal(question.type, VMBUS_PACKET_GPA_DIRECT);
 	assert_int_equal(question.message.rndis_packet.send_section_index, NVSP_SECTION_NONE);
 	assert_int_equal(question.message.rndis_packet.send_section_bytes, 0);
 	assert_int_equal(question.range_count, 4);
-	message = message_at(w, &question, 0);
+	message = host_message_at(w, &question, 0);
 	assert_int_equal(message.header.bytes, HEAD + 60000);
 	assert_memory_equal(message.data, w->frames + 500, 60000);
 	host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
@@ -477,17 +418,17 @@ static void every_offset_and_length_arrives(void **state)
 		struct netvsc_piece pieces[2];
 		struct netvsc_packet packet;
 		struct question question;
-		struct message message;
+		struct guest_message message;
 		bool done;
 
-		fill(w, offset, bytes);
+		world_fill(w, offset, bytes);
 		packet = world_packet(w, pieces, offset, bytes);
 		world_packet(w, &pieces[0], offset, first);
 		world_packet(w, &pieces[1], offset + first, bytes - first);
 		packet.piece_count = 2;
-		done = send(w, &packet, &request);
+		done = world_send(w, &packet, &request);
 		question = host_take(w, 0);
-		message = message_at(w, &question, 0);
+		message = host_message_at(w, &question, 0);
 		assert_int_equal(message.packet.data_bytes, bytes);
 		assert_memory_equal(message.data, w->frames + offset, bytes);
 		host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
@@ -507,17 +448,17 @@ static void frames_keep_their_order(void **state)
 
 	world_become_ready(w);
 	packet = world_packet(w, &piece, 0, 60);
-	assert_true(send(w, &packet, &requests[0]));
+	assert_true(world_send(w, &packet, &requests[0]));
 	packet = world_packet(w, &piece, 0, 9000);
-	assert_false(send(w, &packet, &requests[1]));
+	assert_false(world_send(w, &packet, &requests[1]));
 	packet = world_packet(w, &piece, 0, 61);
-	assert_true(send(w, &packet, &requests[2]));
+	assert_true(world_send(w, &packet, &requests[2]));
 	question = host_take(w, 0);
-	assert_int_equal(message_at(w, &question, 0).packet.data_bytes, 60);
+	assert_int_equal(host_message_at(w, &question, 0).packet.data_bytes, 60);
 	question = host_take(w, 0);
-	assert_int_equal(message_at(w, &question, 0).packet.data_bytes, 9000);
+	assert_int_equal(host_message_at(w, &question, 0).packet.data_bytes, 9000);
 	question = host_take(w, 0);
-	assert_int_equal(message_at(w, &question, 0).packet.data_bytes, 61);
+	assert_int_equal(host_message_at(w, &question, 0).packet.data_bytes, 61);
 	assert_non_null(netvsc_channel_close(&w->channels[0]));
 }
 
@@ -550,385 +491,6 @@ static void more_pieces_than_the_host_takes_are_refused(void **state)
 	assert_non_null(netvsc_channel_close(&w->channels[0]));
 }
 
-/* ---- no room ---- */
-
-static void without_a_section_short_frames_stay_where_they_are(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[SECTION_COUNT + 2];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 5000);
-	struct question questions[SECTION_COUNT + 1];
-	struct message message;
-	bool done;
-
-	world_become_ready(w);
-	fill(w, 0, 5000);
-	/* Another channel has all sections. */
-	assert_int_equal(world_open_channel(w, 1), 0);
-	for (uint32_t i = 0; i < SECTION_COUNT; i++) {
-		assert_int_equal(netvsc_send(&w->channels[1], &packet, &requests[i], &done), 0);
-		assert_true(done);
-		questions[i] = host_take(w, 1);
-	}
-	assert_false(send(w, &packet, &requests[SECTION_COUNT]));
-	assert_int_equal(w->channels[0].send_counters.no_section, 1);
-	questions[SECTION_COUNT] = host_take(w, 0);
-	assert_int_equal(questions[SECTION_COUNT].type, VMBUS_PACKET_GPA_DIRECT);
-	message = message_at(w, &questions[SECTION_COUNT], 0);
-	assert_memory_equal(message.data, w->frames, 5000);
-	/* Where they cannot stay they are refused. */
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), -LIS_AGAIN);
-	host_complete(w, 1, questions[0].id, NVSP_STATUS_SUCCESS);
-	world_receive(w, 1);
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), 0);
-	assert_true(done);
-	assert_ptr_equal(netvsc_channel_close(&w->channels[0]), &requests[SECTION_COUNT]);
-	assert_null(netvsc_channel_close(&w->channels[1]));
-}
-
-/* Those in flight, and the one that is being filled. */
-static void sections_of_a_closed_channel_are_the_others(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 5000);
-	bool done;
-
-	world_become_ready(w);
-	assert_int_equal(world_open_channel(w, 1), 0);
-	for (uint32_t i = 0; i < SECTION_COUNT; i++)
-		assert_int_equal(netvsc_send(&w->channels[1], &packet, &request, &done), 0);
-	assert_null(netvsc_channel_close(&w->channels[1]));
-	for (uint32_t i = 0; i < SECTION_COUNT; i++)
-		assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), 0);
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, NULL, &done), -LIS_AGAIN);
-}
-
-static void without_a_head_a_section_serves(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[64];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 1000, 8000);
-	struct question question = { 0 };
-	uint32_t sent = 0;
-	bool done;
-
-	w->channel_config.queue_depth = 64;
-	world_become_ready(w);
-	fill(w, 1000, 8000);
-	for (; sent < 8 + SECTION_COUNT; sent++) {
-		struct message message;
-
-		assert_false(send(w, &packet, &requests[sent]));
-		question = host_take(w, 0);
-		assert_int_equal(question.message.rndis_packet.send_section_index == NVSP_SECTION_NONE,
-				 sent < 8);
-		message = message_at(w, &question, 0);
-		assert_memory_equal(message.data, w->frames + 1000, 8000);
-	}
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[sent], &done), -LIS_AGAIN);
-	assert_false(netvsc_channel_has_room(&w->channels[0]));
-	/* Sections are enough for a new try of nobody's here: a head is what is waited for. */
-	host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
-	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
-	assert_false(send(w, &packet, &requests[sent]));
-	assert_non_null(netvsc_channel_close(&w->channels[0]));
-}
-
-static void a_short_frame_in_a_section_alone_needs_no_range(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[64];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 8000);
-	struct question question;
-	struct message message;
-
-	w->channel_config.queue_depth = 64;
-	w->card.send.section_bytes = 512; /* so that a copied head and a frame do not fit together */
-	world_become_ready(w);
-	for (uint32_t i = 0; i < 8; i++)
-		assert_false(send(w, &packet, &requests[i]));
-	while (host_look(w, 0, &question))
-		;
-	fill(w, 0, 500);
-	packet = world_packet(w, &piece, 0, 500);
-	assert_false(send(w, &packet, &requests[8]));
-	question = host_take(w, 0);
-	assert_int_not_equal(question.message.rndis_packet.send_section_index, NVSP_SECTION_NONE);
-	message = message_at(w, &question, 0);
-	assert_memory_equal(message.data, w->frames, 500);
-	assert_non_null(netvsc_channel_close(&w->channels[0]));
-}
-
-static void a_full_table_says_again_and_then_room(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[QUEUE_DEPTH + 1];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 9000);
-	struct question questions[QUEUE_DEPTH];
-	uint32_t ended = 0;
-	bool done;
-
-	world_become_ready(w);
-	for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
-		assert_int_equal(netvsc_channel_has_room(&w->channels[0]), i < QUEUE_DEPTH - 1);
-		assert_false(send(w, &packet, &requests[i]));
-		questions[i] = host_take(w, 0);
-	}
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[QUEUE_DEPTH], &done),
-			 -LIS_AGAIN);
-	/* Messages of control have slots of their own. */
-	assert_int_equal(netvsc_keep_alive(&w->netvsc, w->now_ns), 0);
-	/* Room is said when some is free, once. */
-	for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
-		uint32_t events;
-
-		host_complete(w, 0, questions[i].id, NVSP_STATUS_SUCCESS);
-		events = world_receive(w, 0);
-		ended += netvsc_take_ended(&w->channels[0]).frames;
-		assert_int_equal(events, NETVSC_EVENT_ENDED |
-						 (i == 2 ? NETVSC_EVENT_ROOM : 0));
-	}
-	assert_int_equal(ended, QUEUE_DEPTH);
-	assert_false(send(w, &packet, &requests[QUEUE_DEPTH]));
-	assert_non_null(netvsc_channel_close(&w->channels[0]));
-}
-
-static void a_full_ring_says_again_and_then_room(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 20);
-	struct question question;
-	uint64_t packets;
-	bool done;
-	int err;
-
-	w->channel_config.queue_depth = 1000;
-	world_become_ready(w);
-	w->netvsc.messages_max = 1;
-	while ((err = netvsc_send(&w->channels[0], &packet, &request, &done)) == 0) {
-		(void)!netvsc_channel_flush(&w->channels[0]);
-		/* So that sections do not run out. */
-		for (uint32_t i = 0; i < w->netvsc.section_words; i++)
-			w->netvsc.section_bits[i] = 0;
-	}
-	assert_int_equal(err, -LIS_AGAIN);
-	assert_in_range(w->channels[0].send_counters.packets, RING_BYTES / 64 - 20, RING_BYTES / 64);
-	assert_false(netvsc_channel_has_room(&w->channels[0]));
-	assert_int_not_equal(w->wires[0].to_host_memory.control->pending_send_bytes, 0);
-	assert_int_equal(world_receive(w, 0), 0);
-	/* The host reads a bit, which is enough for the batch, and then all. */
-	assert_int_equal(vmbus_ring_read(&w->wires[0].from_guest, w->data, sizeof(w->data),
-					 &question.bytes), 0);
-	assert_true(vmbus_ring_reader_publish(&w->wires[0].from_guest));
-	packets = w->channels[0].send_counters.packets;
-	assert_int_equal(world_receive(w, 0), 0);
-	assert_int_equal(w->channels[0].send_counters.packets, packets + 1);
-	assert_in_range(w->wires[0].to_host_memory.control->pending_send_bytes, RING_BYTES / 4,
-			RING_BYTES);
-	while (vmbus_ring_read(&w->wires[0].from_guest, w->data, sizeof(w->data),
-			       &question.bytes) == 0)
-		;
-	assert_true(vmbus_ring_reader_publish(&w->wires[0].from_guest));
-	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ROOM);
-	assert_true(netvsc_channel_has_room(&w->channels[0]));
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done), 0);
-}
-
-/* Whatever a send takes before it finds the ring full it gives back. */
-static void a_send_that_finds_no_room_takes_nothing(void **state)
-{
-	struct world *w = *state;
-	static struct netvsc_request requests[512];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 60000);
-	uint32_t in_flight, head_free;
-	bool done;
-	int err;
-
-	w->channel_config.queue_depth = 512;
-	world_become_ready(w);
-	while ((err = netvsc_send(&w->channels[0], &packet,
-				  &requests[netvsc_in_flight(&w->channels[0])], &done)) == 0)
-		/* So that heads do not run out. */
-		w->channels[0].head_free = 0;
-	assert_int_equal(err, -LIS_AGAIN);
-	in_flight = netvsc_in_flight(&w->channels[0]);
-	assert_in_range(in_flight, 20, 500);
-	head_free = w->channels[0].head_free;
-	for (uint32_t i = 0; i < 1000; i++)
-		assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[511], &done),
-				 -LIS_AGAIN);
-	assert_int_equal(netvsc_in_flight(&w->channels[0]), in_flight);
-	assert_int_equal(w->channels[0].head_free, head_free);
-	assert_non_null(netvsc_channel_close(&w->channels[0]));
-}
-
-static void a_batch_that_finds_no_room_goes_later(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[QUEUE_DEPTH];
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 9000);
-	struct question question, first;
-
-	world_become_ready(w);
-	for (uint32_t i = 0; i < QUEUE_DEPTH - 1; i++)
-		assert_false(send(w, &packet, &requests[i]));
-	packet = world_packet(w, &piece, 0, 60);
-	assert_true(send(w, &packet, &requests[7]));
-	first = host_take(w, 0); /* flushes the batch into the last slot */
-	assert_true(send(w, &packet, &requests[7]));
-	assert_true(send(w, &packet, &requests[7]));
-	assert_int_equal(netvsc_in_flight(&w->channels[0]), QUEUE_DEPTH);
-	while (host_look(w, 0, &question))
-		;
-	host_complete(w, 0, first.id, NVSP_STATUS_SUCCESS);
-	assert_int_equal(world_receive(w, 0) & NETVSC_EVENT_ENDED, NETVSC_EVENT_ENDED);
-	/* Settling has sent it. */
-	question = host_take(w, 0);
-	assert_int_equal(question.data_bytes, 2 * 104);
-	assert_non_null(netvsc_channel_close(&w->channels[0]));
-}
-
-/* ---- answers ---- */
-
-static void an_answer_of_failure_frees_all_the_same(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 60);
-	struct question question;
-	struct netvsc_ended ended;
-
-	world_become_ready(w);
-	assert_true(send(w, &packet, &request));
-	assert_true(send(w, &packet, &request));
-	question = host_take(w, 0);
-	host_complete(w, 0, question.id, NVSP_STATUS_INVALID_RNDIS_PACKET);
-	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
-	ended = netvsc_take_ended(&w->channels[0]);
-	assert_int_equal(ended.frames, 2);
-	assert_int_equal(ended.failed, 2);
-	assert_int_equal(w->channels[0].send_counters.failed, 2);
-	assert_int_equal(world_violations(w), 0);
-}
-
-static void a_request_ends_once_whatever_the_host_answers(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 9000);
-	struct nvsp_message message = { .type = 4711 };
-	struct question question;
-
-	world_become_ready(w);
-	assert_false(send(w, &packet, &request));
-	question = host_take(w, 0);
-	host_complete(w, 0, question.id ^ 1ull << 32, NVSP_STATUS_SUCCESS);
-	host_complete(w, 0, question.id + 1, NVSP_STATUS_SUCCESS);
-	host_complete(w, 0, 0, NVSP_STATUS_SUCCESS);
-	host_complete(w, 0, (uintptr_t)&request, NVSP_STATUS_SUCCESS);
-	assert_int_equal(world_receive(w, 0), 0);
-	assert_int_equal(world_violations(w), 4);
-	/* One that says nothing is one nevertheless. */
-	host_answer(w, 0, question.id, &message);
-	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
-	assert_ptr_equal(netvsc_take_ended(&w->channels[0]).requests, &request);
-	assert_int_equal(world_violations(w), 5);
-	for (int i = 0; i < 3; i++)
-		host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
-	assert_int_equal(world_receive(w, 0), 0);
-	assert_int_equal(world_violations(w), 8);
-	assert_null(netvsc_take_ended(&w->channels[0]).requests);
-	assert_int_equal(netvsc_in_flight(&w->channels[0]), 0);
-}
-
-static void an_answer_of_nvsp_to_a_frame_frees_it(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 9000);
-	struct nvsp_message message = { .type = NVSP_SUB_CHANNEL,
-					.sub_channel_complete = { NVSP_STATUS_SUCCESS, 3 } };
-	struct question question;
-	struct netvsc_ended ended;
-
-	world_become_ready(w);
-	assert_false(send(w, &packet, &request));
-	question = host_take(w, 0);
-	host_answer(w, 0, question.id, &message);
-	assert_int_equal(world_receive(w, 0), NETVSC_EVENT_ENDED);
-	ended = netvsc_take_ended(&w->channels[0]);
-	assert_ptr_equal(ended.requests, &request);
-	assert_int_equal(ended.failed, 1);
-	assert_int_equal(w->netvsc.sub_channels, 0);
-}
-
-static void closing_gives_all_requests_back(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request requests[6], *list;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 9000);
-	struct question question;
-	uint32_t seen = 0;
-	bool done;
-
-	world_become_ready(w);
-	for (uint32_t i = 0; i < 6; i++)
-		assert_false(send(w, &packet, &requests[i]));
-	question = host_take(w, 0);
-	host_complete(w, 0, question.id, NVSP_STATUS_SUCCESS);
-	world_receive(w, 0); /* ended, not taken */
-	packet = world_packet(w, &piece, 0, 60);
-	assert_true(send(w, &packet, &requests[5])); /* in a batch, which is lost */
-	netvsc_channel_stop(&w->channels[0]);
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[5], &done), -LIS_GONE);
-	for (list = netvsc_channel_close(&w->channels[0]); list; list = list->next) {
-		assert_in_range(list - requests, 0, 5);
-		seen |= 1u << (list - requests);
-	}
-	assert_int_equal(seen, 0x3f);
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[5], &done), -LIS_GONE);
-}
-
-static void a_broken_ring_is_told_and_takes_nothing(void **state)
-{
-	struct world *w = *state;
-	struct netvsc_request request;
-	struct netvsc_piece piece;
-	struct netvsc_packet packet = world_packet(w, &piece, 0, 60);
-	int err = 0;
-	bool done;
-
-	world_become_ready(w);
-	w->wires[0].to_host_memory.control->out = 12345;
-	for (int i = 0; i < 300 && !err; i++) {
-		err = netvsc_send(&w->channels[0], &packet, &request, &done);
-		(void)!netvsc_channel_flush(&w->channels[0]);
-		for (uint32_t word = 0; word < w->netvsc.section_words; word++)
-			w->netvsc.section_bits[word] = 0;
-		if (err == -LIS_AGAIN) /* the table */
-			break;
-	}
-	assert_true(world_receive(w, 0) & NETVSC_EVENT_BROKEN || err == -LIS_AGAIN);
-	w->channels[0].to_host->broken = true;
-	assert_int_equal(netvsc_keep_alive(&w->netvsc, 0), -LIS_CORRUPT);
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done), -LIS_CORRUPT);
-	assert_true(world_receive(w, 0) & NETVSC_EVENT_BROKEN);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -945,19 +507,6 @@ int main(void)
 		TEST(every_offset_and_length_arrives),
 		TEST(frames_keep_their_order),
 		TEST(more_pieces_than_the_host_takes_are_refused),
-		TEST(without_a_section_short_frames_stay_where_they_are),
-		TEST(sections_of_a_closed_channel_are_the_others),
-		TEST(without_a_head_a_section_serves),
-		TEST(a_short_frame_in_a_section_alone_needs_no_range),
-		TEST(a_full_table_says_again_and_then_room),
-		TEST(a_full_ring_says_again_and_then_room),
-		TEST(a_send_that_finds_no_room_takes_nothing),
-		TEST(a_batch_that_finds_no_room_goes_later),
-		TEST(an_answer_of_failure_frees_all_the_same),
-		TEST(a_request_ends_once_whatever_the_host_answers),
-		TEST(an_answer_of_nvsp_to_a_frame_frees_it),
-		TEST(closing_gives_all_requests_back),
-		TEST(a_broken_ring_is_told_and_takes_nothing),
 #undef TEST
 	};
 
