@@ -372,6 +372,7 @@ static int make_machine(struct vm *vm, char *error)
 		.initrd_path = config->initrd_path,
 		.cmdline = config->cmdline,
 		.console = config->console,
+		.knows_sleep = io_loop_has_one_cpu(vm->loop),
 		.event = machine_event,
 		.owner = vm,
 	};

@@ -219,6 +219,7 @@ static int card_offer(struct vm_card *card, char *error)
 		.link_down = nic->link == VM_LINK_DOWN,
 		.bits_per_second = nic->speed_mbps * BITS_PER_MEGABIT,
 		.mtu_max = nic->mtu,
+		.guest_shares_cpu = io_loop_has_one_cpu(card_loop(card)),
 	};
 	int err;
 

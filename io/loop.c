@@ -95,6 +95,11 @@ bool io_loop_is_current(const struct io_loop *loop)
 	return runner == 0 || runner == current_tid();
 }
 
+bool io_loop_has_one_cpu(const struct io_loop *loop)
+{
+	return loop->one_cpu;
+}
+
 struct io_loop_stats io_loop_stats(const struct io_loop *loop)
 {
 	return loop->stats;

@@ -129,6 +129,9 @@ void io_loop_join(struct io_loop *loop);
 /** io_loop_is_current() - Is this the thread that runs the loop (or nobody does yet)? Any thread. */
 bool io_loop_is_current(const struct io_loop *loop);
 
+/** io_loop_has_one_cpu() - Was there but one CPU for the thread that made it? Any thread. */
+bool io_loop_has_one_cpu(const struct io_loop *loop);
+
 /** io_loop_now_ns() - The loop's clock, read now. */
 uint64_t io_loop_now_ns(const struct io_loop *loop);
 

@@ -337,6 +337,7 @@ static struct netvsp *netvsp_alloc(const struct netvsp_config *config)
 	netvsp->mtu_max = config->port->mtu_max;
 	if (config->mtu_max && config->mtu_max < netvsp->mtu_max)
 		netvsp->mtu_max = config->mtu_max;
+	netvsp->guest_shares_cpu = config->guest_shares_cpu;
 	forget_mtu(netvsp);
 	atomic_store(&netvsp->link_wanted, !config->link_down);
 	atomic_store(&netvsp->speed_wanted, config->bits_per_second);

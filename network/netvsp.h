@@ -31,6 +31,7 @@ struct netvsp_config {
 	bool link_down;               /* netvsp_set_link() */
 	uint64_t bits_per_second;     /* netvsp_set_speed() */
 	uint32_t mtu_max;             /* longest IP packet, where the port has longer ones; 0: the port's */
+	bool guest_shares_cpu;        /* there is one CPU for it and the loop: a flood leaves it time to read */
 };
 
 /**

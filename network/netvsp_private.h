@@ -29,8 +29,6 @@
 #define NETVSP_CONTROL_WAITING_MAX 16u
 /* In front of each received frame's data: header, packet, and four pieces of information. */
 #define NETVSP_RECEIVE_HEAD_BYTES 112u
-/* [policy] Frames in one packet to the guest, but for the last one's further pieces. */
-#define NETVSP_RANGES_AT_ONCE 64u
 
 /* A buffer that the guest shares; none if @pages is NULL. */
 struct netvsp_buffer {
@@ -88,6 +86,10 @@ struct netvsp_channel {
 	uint64_t full_since_ns; /* 0: it has room */
 	bool passed_over;      /* it was full for too long: its frames are dropped */
 	uint32_t passes;       /* so often */
+	bool last_was_tcp;     /* of its frames; where guest_shares_cpu */
+	uint64_t enough_since_ns; /* the guest had enough datagrams; 0: it had not, or has rested */
+	uint64_t rests_until_ns; /* it took some of them, and is left alone; 0: not yet */
+	uint64_t rest_look_ns; /* between two looks whether it sleeps */
 	/* Answers that the guest was not woken for, and when it will be. */
 	uint32_t held_count;
 	struct io_timer held_timer;
@@ -133,6 +135,7 @@ struct netvsp {
 	uint16_t channels_max;
 	uint32_t version_max;
 	uint32_t mtu_max;
+	bool guest_shares_cpu;
 
 	/* Agreed with the guest; all zero while the primary channel is closed. */
 	struct netvsp_channel *channels[NETVSP_CHANNELS_MAX];
@@ -158,7 +161,7 @@ struct netvsp {
 	bool started;          /* the port is */
 	bool port_ready;       /* there may be frames in the port */
 	bool starving;         /* and no room for them */
-	struct io_timer patience_timer; /* some channel is full, and others are not */
+	struct io_timer patience_timer; /* some channel is full, and others are not; or the guest rests */
 	uint32_t frames_to_port; /* counts on and on */
 	struct netvsp_channel *to_flush;
 	uint32_t long_frames_due;

@@ -13,6 +13,10 @@
  * whoever it is for: they wait in the port. If that takes long, and others are not full, the guest has left
  * that channel alone, and frames for it are dropped until it goes on.
  *
+ * With one CPU for both, whoever reads in the guest stands still while we run. Its time slice over, the guest's driver
+ * has taken all and its reader has not: datagrams given then find the socket full. They wait until the guest sleeps,
+ * having read what it has, or for some time. TCP needs nothing of the kind, its sender waits for the reader.
+ *
  * The buffer is the guest's memory: what decides anything is copied out of it first, once.
  */
 #include "network/netvsp_private.h"
@@ -20,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* [policy] Frames before the loop looks at other things again. */
+/* [policy] Frames before the loop looks at other things, and in one packet, but for the last one's further pieces. */
 #define FRAMES_AT_ONCE 64u
 /* Sub-allocations of the longest frame, where they are shortest. */
 #define SUBS_PER_FRAME_MAX (NET_FRAME_BYTES_MAX / (NETVSP_SUB_BYTES_MIN - NETVSP_RECEIVE_HEAD_BYTES) + 1)
@@ -32,6 +36,10 @@
 #define SUBS_OUT_MAX_LONG 1024u
 /* [policy] For so long a full channel may hold up the others. A processor of the guest can be away for a while. */
 #define PATIENCE_NS 1000000000u
+/* [policy] A guest that had enough of datagrams is given no more for so many times as long as it took the first. */
+#define REST_TIMES 2u
+#define REST_NS_MAX 100000000u
+#define REST_LOOKS 8u /* so often it is looked whether it sleeps */
 /* [policy] Short frames after a long one until the next is taken to be short as well. */
 #define LONG_FRAMES_DUE 64u
 /* Each piece may lie across pages; a jumbo frame's over many. */
@@ -271,6 +279,7 @@ static void deliver(struct netvsp *netvsp, struct netvsp_channel *ch, struct arr
 	netvsp_count(&netvsp->packets_received, 1);
 	netvsp_count(&netvsp->bytes_received, arrival->bytes - arrival->moved_bytes);
 	netvsp_batch_add(ch, NVSP_RNDIS_DATA, arrival->subs, bytes, arrival->sub_count);
+	ch->last_was_tcp = arrival->headers.transport == NET_TRANSPORT_TCP;
 }
 
 static void capture(struct netvsp *netvsp, const struct arrival *arrival)
@@ -301,7 +310,7 @@ static bool prepare(struct netvsp *netvsp, struct arrival *arrival)
 	if (netvsp->captures)
 		capture(netvsp, arrival);
 	take_vlan_out(netvsp, arrival);
-	if (netvsp->rss.enabled || arrival->offload.flags)
+	if (netvsp->rss.enabled || netvsp->guest_shares_cpu || arrival->offload.flags)
 		net_parse_headers(arrival->head, arrival->head_bytes, &arrival->headers);
 	return true;
 }
@@ -496,10 +505,41 @@ static void forget_times(struct netvsp *netvsp)
 	}
 }
 
+static void has_enough(struct netvsp_channel *ch)
+{
+	const struct partition *partition = ch->netvsp->partition;
+
+	if (ch->netvsp->guest_shares_cpu && !ch->last_was_tcp && partition->ops->is_asleep)
+		ch->enough_since_ns = io_loop_now_ns(ch->netvsp->loop);
+}
+
+/* A channel with room: is its guest still to be left alone? */
+static bool rests(struct netvsp_channel *ch)
+{
+	const struct partition *partition = ch->netvsp->partition;
+	uint64_t now_ns, rest_ns;
+
+	if (!ch->enough_since_ns)
+		return false;
+	now_ns = io_loop_now_ns(ch->netvsp->loop);
+	if (!ch->rests_until_ns) {
+		rest_ns = (now_ns - ch->enough_since_ns) * REST_TIMES;
+		rest_ns = rest_ns < REST_NS_MAX ? rest_ns : REST_NS_MAX;
+		ch->rests_until_ns = now_ns + rest_ns;
+		ch->rest_look_ns = rest_ns / REST_LOOKS;
+	}
+	if (now_ns < ch->rests_until_ns && !partition->ops->is_asleep(partition)) {
+		io_timer_set(&ch->netvsp->patience_timer, ch->netvsp->loop, now_ns + ch->rest_look_ns);
+		return true;
+	}
+	ch->enough_since_ns = ch->rests_until_ns = 0;
+	return false;
+}
+
 /* Is some channel full, which the next frame may be for? Nobody knows before it is read. */
 static bool must_wait(struct netvsp *netvsp, uint32_t out_max)
 {
-	bool any_full = false, any_has_room = false;
+	bool any_full = false, any_has_room = false, any_rests = false;
 
 	for (uint32_t i = 0; i < netvsp->channels_max; i++) {
 		struct netvsp_channel *ch = netvsp->channels[i];
@@ -510,28 +550,37 @@ static bool must_wait(struct netvsp *netvsp, uint32_t out_max)
 			any_has_room = true;
 			ch->full_since_ns = 0;
 			ch->passed_over = false;
+			any_rests |= rests(ch);
 			continue;
 		}
 		any_full = true;
 		if (!ch->full_since_ns)
 			ch->full_since_ns = io_loop_now_ns(netvsp->loop);
 	}
+	if (any_rests)
+		return true;
 	if (any_has_room)
 		return any_full && has_patience(netvsp);
 	forget_times(netvsp);
 	return true;
 }
 
+/* Where nobody takes them before we sleep there are as many as the guest may have: it gives them back as one. */
+static uint32_t frames_at_once(const struct netvsp *netvsp)
+{
+	return netvsp->guest_shares_cpu ? SUBS_OUT_MAX : FRAMES_AT_ONCE;
+}
+
 uint32_t netvsp_receive_pump(struct netvsp *netvsp)
 {
-	uint32_t frames, out_max = subs_out_max(netvsp);
+	uint32_t frames, out_max = subs_out_max(netvsp), frames_max = frames_at_once(netvsp);
 
 	/* What waits for room goes, whether there are further frames or not. */
 	send_all_batches(netvsp);
 	send_waiting_control(netvsp);
 	if (!may_receive(netvsp) || must_wait(netvsp, out_max))
 		return 0;
-	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
+	for (frames = 0; frames < frames_max; frames++) {
 		struct netvsp_channel *ch = NULL;
 		enum got got = receive_frame(netvsp, &ch);
 
@@ -542,10 +591,12 @@ uint32_t netvsp_receive_pump(struct netvsp *netvsp)
 			netvsp->port_ready = false;
 		if (got != GOT_FRAME)
 			break;
-		if (ch && ch->batch.count >= NETVSP_RANGES_AT_ONCE && !netvsp_batch_send(ch))
+		if (ch && ch->batch.count >= frames_max && !netvsp_batch_send(ch))
 			break;
-		if (ch && ch->subs_out >= out_max)
+		if (ch && ch->subs_out >= out_max) {
+			has_enough(ch);
 			break;
+		}
 	}
 	send_all_batches(netvsp);
 	return frames;

@@ -64,6 +64,12 @@ struct partition_ops {
 
 	/** @unbind_signal: undo bind_signal; no write to the eventfd happens after it returns. */
 	void (*unbind_signal)(struct partition *partition, uint32_t connection_id);
+
+	/**
+	 * @is_asleep: do all VPs wait for an interrupt? Also true where the partition cannot know. Any thread; never
+	 * blocks. Optional.
+	 */
+	bool (*is_asleep)(const struct partition *partition);
 };
 
 /* What the bus wants to hear from the partition; set by vmbus_host_create(). */

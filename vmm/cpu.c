@@ -67,6 +67,48 @@ static int set_cpuid(struct vcpu *vcpu)
 	return err;
 }
 
+/*
+ * KVM's statistics of a VP say whether it waits in HLT, since Linux 5.17.
+ * Source: [linux 6.1 include/linux/kvm_host.h KVM_GENERIC_VCPU_STATS, Documentation/virt/kvm/api.rst 4.133]
+ */
+static void watch_sleep(struct vcpu *vcpu)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc = NULL;
+	size_t bytes;
+
+	vcpu->stats_fd = kvm_call(vcpu->fd, KVM_GET_STATS_FD, NULL);
+	if (vcpu->stats_fd < 0 || pread(vcpu->stats_fd, &header, sizeof(header), 0) != sizeof(header))
+		goto cannot;
+	bytes = sizeof(*desc) + header.name_size;
+	desc = malloc(bytes);
+	if (!desc)
+		goto cannot;
+	for (uint32_t i = 0; i < header.num_desc; i++) {
+		if (pread(vcpu->stats_fd, desc, bytes, (off_t)(header.desc_offset + i * bytes)) != (ssize_t)bytes)
+			break;
+		if (!strncmp(desc->name, "blocking", header.name_size)) {
+			vcpu->blocking_offset = header.data_offset + desc->offset;
+			free(desc);
+			return;
+		}
+	}
+
+cannot:
+	free(desc);
+	if (vcpu->stats_fd >= 0)
+		close(vcpu->stats_fd);
+	vcpu->stats_fd = -1;
+}
+
+bool vcpu_is_asleep(const struct vcpu *vcpu)
+{
+	uint64_t blocking;
+
+	return vcpu->stats_fd < 0 ||
+	       pread(vcpu->stats_fd, &blocking, sizeof(blocking), vcpu->blocking_offset) != sizeof(blocking) || blocking;
+}
+
 int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 {
 	struct machine *machine = vcpu->machine;
@@ -99,6 +141,8 @@ int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes)
 	err = kvm_set_msr(vcpu->fd, MSR_MTRR_DEFAULT, MTRR_ENABLED_WRITE_BACK);
 	if (err < 0)
 		goto failed;
+	if (machine->knows_sleep)
+		watch_sleep(vcpu);
 	return 0;
 
 failed:
@@ -148,10 +192,12 @@ void vcpu_destroy(struct vcpu *vcpu)
 {
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->machine->kvm.run_bytes);
+	if (vcpu->stats_fd >= 0)
+		close(vcpu->stats_fd);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
 	vcpu->run = NULL;
-	vcpu->fd = -1;
+	vcpu->fd = vcpu->stats_fd = -1;
 }
 
 static void log_registers(struct vcpu *vcpu)

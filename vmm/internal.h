@@ -34,6 +34,8 @@ struct vcpu {
 	struct machine *machine;
 	uint32_t vp;
 	int fd;
+	int stats_fd;               /* -1: nobody asks whether it sleeps, or KVM cannot tell */
+	uint32_t blocking_offset;   /* in it */
 	struct kvm_run *run;
 	pthread_t thread;
 	bool has_thread;
@@ -72,6 +74,7 @@ struct machine {
 	struct partition partition;
 	struct io_loop *loop;
 	struct machine_console console;
+	bool knows_sleep;
 	void (*event)(void *owner, const struct machine_event *event);
 	void *owner;
 	char *kernel_path, *initrd_path, *cmdline;
@@ -148,6 +151,8 @@ void vm_drain_ports(struct machine *machine);
 int vcpu_create(struct vcpu *vcpu, char *error, size_t error_bytes) LIS_MUST_USE;
 int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_entry *entry) LIS_MUST_USE;
 void vcpu_destroy(struct vcpu *vcpu);
+/** vcpu_is_asleep() - Does it wait for an interrupt? True, too, where nobody can tell. Any thread. */
+bool vcpu_is_asleep(const struct vcpu *vcpu);
 /** vcpus_start() - Threads for all vCPUs, parked. Return: 0, -LIS_NOMEM. */
 int vcpus_start(struct machine *machine) LIS_MUST_USE;
 /** vcpus_run() - Let all run, unless one of them has asked for the end. */

@@ -186,12 +186,24 @@ int kvm_partition_signal(struct machine *machine, uint32_t connection_id)
 	return binding ? 0 : -LIS_NOTFOUND;
 }
 
+static bool is_asleep(const struct partition *partition)
+{
+	const struct machine *machine = (const struct machine *)(const void *)((const char *)partition -
+									       offsetof(struct machine, partition));
+
+	for (uint32_t vp = 0; vp < machine->cpus; vp++)
+		if (!vcpu_is_asleep(&machine->vcpus[vp]))
+			return false;
+	return true;
+}
+
 static const struct partition_ops kvm_partition_ops = {
 	.post_message = post_message,
 	.messages_pending = messages_pending,
 	.set_event_flag = set_event_flag,
 	.bind_signal = bind_signal,
 	.unbind_signal = unbind_signal,
+	.is_asleep = is_asleep,
 };
 
 int kvm_partition_init(struct machine *machine)

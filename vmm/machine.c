@@ -282,6 +282,7 @@ static struct machine *allocate(const struct machine_config *config)
 	}
 	machine->loop = config->loop;
 	machine->console = config->console;
+	machine->knows_sleep = config->knows_sleep;
 	machine->event = config->event;
 	machine->owner = config->owner;
 	machine->memory_bytes = config->memory_bytes;
@@ -294,7 +295,7 @@ static struct machine *allocate(const struct machine_config *config)
 
 		vcpu->machine = machine;
 		vcpu->vp = vp;
-		vcpu->fd = vcpu->interrupt_fd = vcpu->resample_fd = -1;
+		vcpu->fd = vcpu->stats_fd = vcpu->interrupt_fd = vcpu->resample_fd = -1;
 	}
 	pthread_mutex_init(&machine->run_lock, NULL);
 	pthread_cond_init(&machine->run_changed, NULL);

@@ -96,6 +96,7 @@ struct machine_config {
 	const char *initrd_path;         /* NULL: none */
 	const char *cmdline;             /* NULL: none */
 	struct machine_console console;
+	bool knows_sleep;                /* partition_ops.is_asleep() can tell; a descriptor for each processor */
 	/** @event: called once for each event, never from inside a function of this header. */
 	void (*event)(void *owner, const struct machine_event *event);
 	void *owner;

@@ -43,6 +43,7 @@ void world_create_card(struct world *world)
 		.port = &world->port.base,
 		.version_max = world->config.version_max,
 		.mtu_max = world->config.card_mtu_max,
+		.guest_shares_cpu = world->config.guest_shares_cpu,
 	};
 
 	memcpy(config.mac, world_mac, sizeof(world_mac));

@@ -34,6 +34,7 @@ struct world_config {
 	uint32_t mtu_bytes;             /* with Ethernet header; 0: what the card says by itself */
 	uint32_t capabilities;          /* NVSP_CAPABILITY_* */
 	uint32_t version;               /* 0: the newest */
+	bool guest_shares_cpu;
 	bool simulated;                 /* the loops' time is world->now_ns */
 };
 

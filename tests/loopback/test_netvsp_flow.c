@@ -3,6 +3,7 @@
  * What happens when there is no room: the guest keeps its buffers, does not read its ring, or both.
  * Nothing is lost, nothing comes twice, everything goes on when there is room again.
  */
+#include "network/netvsp_private.h"
 #include "tests/loopback/netvsp_world.h"
 
 static void queue_flow(struct world *world, uint32_t number, uint32_t *seed)
@@ -691,6 +692,103 @@ static void where_all_channels_are_full_all_frames_wait(void **state)
 	assert_int_equal(netvsp_status(world->netvsp).unread_dropped, 0);
 }
 
+/* ---- one CPU for host and guest ---- */
+
+#define REST_TIMES 2u
+#define REST_NS_MAX 100000000u
+#define REST_LOOKS 8u
+
+static bool guest_is_asleep;
+
+static bool is_asleep(const struct partition *partition)
+{
+	return guest_is_asleep;
+}
+
+/* A guest that has as many frames as it gets at once, and keeps them all; further ones wait. */
+static struct world *flooded(void **state, bool shares_cpu, uint8_t protocol)
+{
+	static struct partition_ops ops;
+	const struct world_config config = { .guest_shares_cpu = shares_cpu, .simulated = true };
+	struct world *world = world_again(state, &config);
+	const struct net_test_frame frame = { .ip_version = 4, .protocol = protocol, .payload_bytes = 20 };
+	uint8_t data[128];
+	struct net_test_layout layout = net_test_build(&frame, data);
+
+	ops = *world->partition->ops;
+	ops.is_asleep = is_asleep;
+	world->partition->ops = &ops;
+	guest_is_asleep = false;
+	world_ready(world, FILTER_ALL);
+	world->guest.keep = true;
+	for (uint32_t i = 0; i < 4 * SUBS_OUT_MAX; i++)
+		memory_port_queue(&world->port, data, layout.bytes, NULL);
+	world->guest.packets_total = 0;
+	world_settle(world);
+	assert_int_equal(world->guest.frames_total, SUBS_OUT_MAX);
+	return world;
+}
+
+/* The next frames come in so many nanoseconds, and not before. */
+static void come_after(struct world *world, uint64_t ns)
+{
+	uint64_t before = world->guest.frames_total;
+
+	world_settle(world);
+	if (ns) {
+		world->now_ns += ns - 1;
+		world_settle(world);
+		assert_int_equal(world->guest.frames_total, before);
+		world->now_ns += 1;
+		world_settle(world);
+	}
+	assert_int_equal(world->guest.frames_total, before + SUBS_OUT_MAX);
+}
+
+static void a_guest_with_our_cpu_has_time_to_read_datagrams(void **state)
+{
+	struct world *world = flooded(state, true, NET_TEST_UDP);
+	struct netvsp_guest *guest = &world->guest;
+
+	/* It gives them back as one. */
+	assert_int_equal(guest->packets_total, 1);
+	world->now_ns += 8000;
+	netvsp_guest_give_back(guest, 1);
+	come_after(world, REST_TIMES * 8000);
+	/* Each time anew; one that was away for long may need no longer. */
+	world->now_ns += 10000000000u;
+	netvsp_guest_give_back(guest, UINT32_MAX);
+	come_after(world, REST_NS_MAX);
+	/* One that sleeps has read all; the loop looks now and then. */
+	world->now_ns += 8000;
+	netvsp_guest_give_back(guest, UINT32_MAX);
+	world_settle(world);
+	assert_int_equal(world->netvsp->patience_timer.due_ns, world->now_ns + REST_TIMES * 8000 / REST_LOOKS);
+	guest_is_asleep = true;
+	come_after(world, 0);
+}
+
+static void a_guest_that_sleeps_or_has_its_own_cpu_gets_all_at_once(void **state)
+{
+	for (int own_cpu = 0; own_cpu < 2; own_cpu++) {
+		struct world *world = flooded(state, !own_cpu, NET_TEST_UDP);
+
+		guest_is_asleep = !own_cpu;
+		world->now_ns += 8000;
+		netvsp_guest_give_back(&world->guest, UINT32_MAX);
+		come_after(world, 0);
+	}
+}
+
+static void tcp_needs_no_rest(void **state)
+{
+	struct world *world = flooded(state, true, NET_TEST_TCP);
+
+	world->now_ns += 8000;
+	netvsp_guest_give_back(&world->guest, UINT32_MAX);
+	come_after(world, 0);
+}
+
 /* ---- link changes without room ---- */
 
 static uint32_t last_indication(struct world *world)
@@ -797,6 +895,9 @@ int main(void)
 		TEST(a_channel_that_is_left_alone_stops_no_other),
 		TEST(a_slow_channel_loses_nothing),
 		TEST(where_all_channels_are_full_all_frames_wait),
+		TEST(a_guest_with_our_cpu_has_time_to_read_datagrams),
+		TEST(a_guest_that_sleeps_or_has_its_own_cpu_gets_all_at_once),
+		TEST(tcp_needs_no_rest),
 		TEST(a_link_change_is_told_when_there_is_room),
 		TEST(a_link_change_that_went_with_the_buffer_is_told_in_the_next),
 	};
