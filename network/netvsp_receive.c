@@ -507,7 +507,7 @@ static void forget_times(struct netvsp *netvsp)
 
 static void has_enough(struct netvsp_channel *ch)
 {
-	const struct partition *partition = ch->netvsp->partition;
+	struct partition *partition = ch->netvsp->partition;
 
 	if (ch->netvsp->guest_shares_cpu && !ch->last_was_tcp && partition->ops->is_asleep)
 		ch->enough_since_ns = io_loop_now_ns(ch->netvsp->loop);
@@ -516,7 +516,7 @@ static void has_enough(struct netvsp_channel *ch)
 /* A channel with room: is its guest still to be left alone? */
 static bool rests(struct netvsp_channel *ch)
 {
-	const struct partition *partition = ch->netvsp->partition;
+	struct partition *partition = ch->netvsp->partition;
 	uint64_t now_ns, rest_ns;
 
 	if (!ch->enough_since_ns)

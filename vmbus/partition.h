@@ -69,7 +69,7 @@ struct partition_ops {
 	 * @is_asleep: do all VPs wait for an interrupt? Also true where the partition cannot know. Any thread; never
 	 * blocks. Optional.
 	 */
-	bool (*is_asleep)(const struct partition *partition);
+	bool (*is_asleep)(struct partition *partition);
 };
 
 /* What the bus wants to hear from the partition; set by vmbus_host_create(). */

@@ -186,10 +186,9 @@ int kvm_partition_signal(struct machine *machine, uint32_t connection_id)
 	return binding ? 0 : -LIS_NOTFOUND;
 }
 
-static bool is_asleep(const struct partition *partition)
+static bool is_asleep(struct partition *partition)
 {
-	const struct machine *machine = (const struct machine *)(const void *)((const char *)partition -
-									       offsetof(struct machine, partition));
+	const struct machine *machine = machine_of(partition);
 
 	for (uint32_t vp = 0; vp < machine->cpus; vp++)
 		if (!vcpu_is_asleep(&machine->vcpus[vp]))
