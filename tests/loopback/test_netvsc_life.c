@@ -57,17 +57,23 @@ static void buffers_are_revoked_in_the_midst_of_traffic(void **state)
 	}
 }
 
+/* Another pair, so many turns after traffic began on four channels. */
+static struct pair *in_traffic(void **state, int turns)
+{
+	struct pair *pair = pair_again(state, &(struct pair_config){ .can_receive = NET_CAN_CHECKSUM });
+
+	pair_ready(pair, 3);
+	start_traffic(pair, 4);
+	for (int i = 0; i < turns; i++)
+		(i & 1 ? pair_turn_guest : pair_turn_host)(pair);
+	return pair;
+}
+
 static void channels_are_closed_in_the_midst_of_traffic(void **state)
 {
 	for (int turns = 0; turns < 8; turns++) {
-		struct pair *pair = pair_again(state, &(struct pair_config){
-			.can_receive = NET_CAN_CHECKSUM,
-		});
+		struct pair *pair = in_traffic(state, turns);
 
-		pair_ready(pair, 3);
-		start_traffic(pair, 4);
-		for (int i = 0; i < turns; i++)
-			(i & 1 ? pair_turn_guest : pair_turn_host)(pair);
 		for (uint32_t i = 4; i-- > 0;)
 			pair_close_lane(pair, i);
 		for (uint32_t i = 0; i < pair->netvsc.section_count; i++)
@@ -78,14 +84,8 @@ static void channels_are_closed_in_the_midst_of_traffic(void **state)
 static void the_card_goes_in_the_midst_of_traffic(void **state)
 {
 	for (int turns = 0; turns < 4; turns++) {
-		struct pair *pair = pair_again(state, &(struct pair_config){
-			.can_receive = NET_CAN_CHECKSUM,
-		});
+		struct pair *pair = in_traffic(state, turns);
 
-		pair_ready(pair, 3);
-		start_traffic(pair, 4);
-		for (int i = 0; i < turns; i++)
-			(i & 1 ? pair_turn_guest : pair_turn_host)(pair);
 		netvsp_destroy(pair->netvsp, &pair->call);
 		for (int i = 0; i < 1000 && !pair->called; i++)
 			pair_turn_host(pair);
