@@ -17,7 +17,7 @@ trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
 # A sender ends its slow start when round trips take 4 ms longer (HyStart), which is one turn of another process
 # here: 15 of 80 connections with the distribution's driver and 20 of 80 with ours then kept a window below 1.3 MB.
-# So this compares steady streams only; with slow start as it comes TCP from the guest has been 0.94 to 0.97.
+# So this compares steady streams only; with slow start as it comes TCP from the guest has been 0.84 to 1.00.
 echo 0 >/sys/module/tcp_cubic/parameters/hystart
 # Whoever was stopped finds that much time has passed.
 args="console=ttyS0 panic=-1 quiet nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tcp_cubic.hystart=0"
