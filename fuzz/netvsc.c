@@ -83,8 +83,9 @@ static void guest_sends(struct input *input)
 	uint32_t offset = (how & 4 ? 4090 : 0), bytes = 14 + input_u16(input);
 	struct netvsc_piece piece[4];
 	struct netvsc_packet packet;
+	struct netvsc_request *request = what & 0x20 ? NULL : &requests[at].request;
+	bool done, waits = at & 1;
 	int error;
-	bool done;
 
 	if (requests[at].out || sent_count[lane] == SENT)
 		return;
@@ -106,12 +107,11 @@ static void guest_sends(struct input *input)
 	packet.network_offset = 14;
 	packet.transport_offset = how & 2 ? 34 : 54;
 	packet.segment_bytes = 1460;
-	error = netvsc_send(&w.channels[lane], &packet, what & 0x20 ? NULL : &requests[at].request,
-			    &done);
+	error = netvsc_send(&w.channels[lane], &packet, request, waits ? NULL : &done);
 	if (!error) {
 		frames_sent++;
-		FUZZ_CHECK(done || !(what & 0x20));
-		requests[at].out = !done;
+		FUZZ_CHECK(waits || done || request);
+		requests[at].out = request && (waits || !done);
 		sent[lane][(sent_first[lane] + sent_count[lane]++) % SENT] = bytes;
 		return;
 	}

@@ -3,9 +3,9 @@
  * Frames of the network stack on their way to the host. All of it runs under the queue's transmit
  * lock, which the stack holds for start_xmit.
  *
- * The core copies short frames into its send buffer, and then they are free at once; the others it
- * describes to the host where they are, and gives back when the host is done. Byte queue limits count
- * both until then.
+ * The core copies short frames into its send buffer; the others it describes to the host where they
+ * are. Either are kept until the host is done: what a socket has on its way is what its send buffer,
+ * TCP's small queues and its corking go by. Byte queue limits count both until then, too.
  */
 #include <linux/if_vlan.h>
 #include <linux/jhash.h>
@@ -268,13 +268,13 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 	struct netdev_queue *queue = netvsc_port_queue(port);
 	struct netvsc_piece pieces[NETVSC_PIECES_MAX];
 	struct netvsc_packet packet = { };
-	bool more = netdev_xmit_more(), done;
+	bool more = netdev_xmit_more();
 	int error;
 
 	error = prepare(port->nic, &port->card->core, skb, &packet, pieces);
 	if (unlikely(error))
 		goto drop;
-	error = netvsc_send(&port->core, &packet, &cb_of(skb)->request, &done);
+	error = netvsc_send(&port->core, &packet, &cb_of(skb)->request, NULL);
 	if (unlikely(error == -LIS_AGAIN))
 		return no_room(port, queue);
 	if (unlikely(error)) {
@@ -284,8 +284,6 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 	/* It cannot be over before the queue is unlocked. */
 	skb_tx_timestamp(skb);
 	sent_one(port, queue, packet.bytes, more);
-	if (done)
-		dev_consume_skb_any(skb);
 	return NETDEV_TX_OK;
 
 drop:

@@ -150,7 +150,7 @@ struct netvsc_packet {
 	uint32_t hash;
 };
 
-/* Stands for a frame whose memory the host reads, in the caller's storage; nothing in it to set. */
+/* Stands for a frame that is on its way, in the caller's storage; nothing in it to set. */
 struct netvsc_request {
 	struct netvsc_request *next;
 };
@@ -394,6 +394,7 @@ struct netvsc_channel {
 		uint32_t section;      /* NVSP_SECTION_NONE: there is no batch */
 		uint32_t bytes;        /* used of the section */
 		uint32_t frames, frame_bytes;
+		struct netvsc_request *requests, **requests_end; /* of those that are waited for */
 	} batch;
 	struct netvsc_ended ended;
 	struct netvsc_request **ended_end;
@@ -591,7 +592,8 @@ static inline uint32_t netvsc_channel_of_hash(const struct netvsc *netvsc, uint3
  * @packet: the frame
  * @request: the caller's, the driver's until it ends where @out_done says so; NULL: send it only if it can
  *	be copied
- * @out_done: set on success: true: the frame's memory and @request are the caller's again
+ * @out_done: set on success: true: the frame's memory and @request are the caller's again. NULL: @request ends
+ *	when the host is done with the frame, also where that was copied, as for who counts what is on its way
  *
  * Short frames are copied into the send buffer, several side by side, and leave when there is no room
  * for another or with netvsc_channel_flush(), which is due after -LIS_AGAIN, too. The rest the host

@@ -3,7 +3,7 @@
  * The guest end of the network: packets on their way to the host, what they hold, and their end.
  *
  * Invariant. A slot of the table is taken from the moment a packet is in the ring until its answer, or
- * the channel's end; so are the section, the head and the request in its flight.
+ * the channel's end; so are the section, the head and the requests in its flight.
  *
  * Sections are the whole card's, taken and given back atomically; all else is the channel's own.
  */
@@ -130,6 +130,13 @@ void netvsc_give_head(struct netvsc_channel *channel, const struct netvsc_flight
 
 /* ---- the end of a packet ---- */
 
+static void requests_over(struct netvsc_channel *channel, struct netvsc_request *requests)
+{
+	*channel->ended_end = requests;
+	while (*channel->ended_end)
+		channel->ended_end = &(*channel->ended_end)->next;
+}
+
 static void frames_over(struct netvsc_channel *channel, const struct netvsc_flight *flight,
 			bool good)
 {
@@ -142,11 +149,7 @@ static void frames_over(struct netvsc_channel *channel, const struct netvsc_flig
 		ended->failed += flight->frames;
 		channel->send_counters.failed += flight->frames;
 	}
-	if (flight->request) {
-		flight->request->next = NULL;
-		*channel->ended_end = flight->request;
-		channel->ended_end = &flight->request->next;
-	}
+	requests_over(channel, flight->requests);
 }
 
 uint32_t netvsc_end_flight(struct netvsc_channel *channel, uint64_t id, uint32_t status,
@@ -190,6 +193,8 @@ void netvsc_end_all(struct netvsc_channel *channel)
 	uint32_t cursor = 0;
 	uint64_t id;
 
+	if (channel->batch.section != NVSP_SECTION_NONE)
+		requests_over(channel, channel->batch.requests);
 	section_give(channel->netvsc, channel->batch.section);
 	channel->batch.section = NVSP_SECTION_NONE;
 	while ((id = vmbus_requests_next(&channel->requests, &cursor))) {

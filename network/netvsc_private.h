@@ -23,7 +23,7 @@ enum netvsc_flight_kind {
 
 /* A packet that the host has not answered. */
 struct netvsc_flight {
-	struct netvsc_request *request; /* NULL: all was copied */
+	struct netvsc_request *requests; /* that end with it, linked; NULL: all was copied */
 	uint32_t section;               /* NVSP_SECTION_NONE: none */
 	uint32_t frames, bytes;
 	uint16_t head;                  /* NETVSC_HEAD_NONE: none */

@@ -192,6 +192,7 @@ static void put_nvsp(const struct netvsc *netvsc, uint8_t *at, uint32_t section,
 static int close_batch(struct netvsc_channel *channel)
 {
 	const struct netvsc_flight flight = {
+		.requests = channel->batch.requests,
 		.section = channel->batch.section,
 		.head = NETVSC_HEAD_NONE,
 		.frames = channel->batch.frames,
@@ -241,7 +242,17 @@ static int open_batch(struct netvsc_channel *channel, uint32_t bytes)
 	channel->batch.bytes = 0;
 	channel->batch.frames = 0;
 	channel->batch.frame_bytes = 0;
+	channel->batch.requests = NULL;
+	channel->batch.requests_end = &channel->batch.requests;
 	return 0;
+}
+
+/* It ends with the batch. */
+static void add_request(struct netvsc_channel *channel, struct netvsc_request *request)
+{
+	request->next = NULL;
+	*channel->batch.requests_end = request;
+	channel->batch.requests_end = &request->next;
 }
 
 /* Writes the message, padded up to where another may begin. */
@@ -398,7 +409,7 @@ static int send_paged(struct netvsc_channel *channel, struct departure *departur
 {
 	const struct netvsc_packet *packet = departure->packet;
 	struct netvsc_flight flight = {
-		.request = request, .frames = 1, .bytes = packet->bytes,
+		.requests = request, .frames = 1, .bytes = packet->bytes,
 		.kind = NETVSC_FLIGHT_FRAMES,
 	};
 	uint8_t *head;
@@ -409,6 +420,7 @@ static int send_paged(struct netvsc_channel *channel, struct departure *departur
 	channel->room_bytes = 0;
 	if (netvsc_table_full(channel) || !take_head(channel, &flight, &head))
 		return -LIS_FULL;
+	request->next = NULL;
 	copy_head(departure, head_worth_copying(packet));
 	put_message_bytes(departure, departure->head_bytes + packet->bytes);
 	memcpy(head, departure->head, departure->head_bytes);
@@ -513,7 +525,10 @@ int netvsc_send(struct netvsc_channel *channel, const struct netvsc_packet *pack
 	channel->send_counters.bytes += packet->bytes;
 	channel->send_counters.copied += copied;
 	channel->send_counters.segmented += (packet->wishes & NETVSC_WISH_SEGMENTS) != 0;
-	*out_done = copied;
+	if (out_done)
+		*out_done = copied;
+	else if (copied && request)
+		add_request(channel, request);
 	return 0;
 }
 

@@ -465,7 +465,7 @@ static void frames_keep_their_order(void **state)
 static void more_pieces_than_the_host_takes_are_refused(void **state)
 {
 	struct world *w = *state;
-	struct netvsc_request request;
+	struct netvsc_request requests[2];
 	struct netvsc_piece pieces[8];
 	struct netvsc_packet packet = { .pieces = pieces };
 	bool done;
@@ -480,14 +480,14 @@ static void more_pieces_than_the_host_takes_are_refused(void **state)
 		if (i < 2)
 			continue;
 		/* With the heads in a range of their own. */
-		assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done),
+		assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[0], &done),
 				 i < 3 ? 0 : -LIS_INVALID);
 	}
 	/* A first piece that is copied needs none. */
 	packet = (struct netvsc_packet){ .pieces = pieces, .piece_count = 4 };
 	world_packet(w, &pieces[0], 0, 100);
 	packet.bytes = 7600;
-	assert_int_equal(netvsc_send(&w->channels[0], &packet, &request, &done), 0);
+	assert_int_equal(netvsc_send(&w->channels[0], &packet, &requests[1], &done), 0);
 	assert_non_null(netvsc_channel_close(&w->channels[0]));
 }
 
