@@ -67,8 +67,8 @@ struct netvsc_port {
 	unsigned int index;
 	bool live;          /* under the queue's lock */
 	bool full;          /* the last frame found no room; likewise */
-	bool xdp_redirected; /* NAPI's: to be flushed, both */
-	bool xdp_sent;
+	bool xdp_redirected; /* NAPI's: to be flushed */
+	bool gathered;      /* sent, to be flushed at the end of NAPI's round */
 	struct xdp_rxq_info xdp_rxq;
 	u8 *heads;
 	u64 *head_pfns;
@@ -226,6 +226,9 @@ void netvsc_port_close(struct netvsc_port *port);
 
 /** netvsc_port_quiet() - Flush; is nothing in flight, either way? Context: sleeps or not. */
 bool netvsc_port_quiet(struct netvsc_port *port);
+
+/** netvsc_port_is_polled() - Is this called from within the port's NAPI? Context: BH off. */
+bool netvsc_port_is_polled(const struct netvsc_port *port);
 
 static inline struct netdev_queue *netvsc_port_queue(const struct netvsc_port *port)
 {

@@ -50,10 +50,7 @@ static u32 settle(struct netvsc_port *port, int budget)
 
 	__netif_tx_lock(queue, smp_processor_id());
 	if (likely(port->live)) {
-		if (port->xdp_sent && netvsc_channel_flush(&port->core))
-			events = NETVSC_EVENT_SIGNAL;
-		port->xdp_sent = false;
-		events |= netvsc_channel_settle(&port->core, netvsc_now_ns());
+		events = netvsc_channel_settle(&port->core, netvsc_now_ns());
 		ended = netvsc_take_ended(&port->core);
 		if (events & NETVSC_EVENT_ROOM && netif_tx_queue_stopped(queue)) {
 			netif_tx_wake_queue(queue);
@@ -88,14 +85,34 @@ static void late_work(struct work_struct *work)
 	__netif_tx_unlock_bh(netvsc_port_queue(port));
 }
 
+/* Whose NAPI is at work on this CPU; only one is at a time. */
+static DEFINE_PER_CPU(struct netvsc_port *, polled_port);
+
+bool netvsc_port_is_polled(const struct netvsc_port *port)
+{
+	/* After what netpoll sends, with interrupts off, there may be no end of a round. */
+	return this_cpu_read(polled_port) == port && !irqs_disabled();
+}
+
+/* NAPI may be at work elsewhere again: what it gathers from here on it shows itself. */
+static void show_gathered(struct netvsc_port *port)
+{
+	port->gathered = false;
+	__netif_tx_lock(netvsc_port_queue(port), smp_processor_id());
+	flush(port);
+	__netif_tx_unlock(netvsc_port_queue(port));
+}
+
 /* Returns what it was worth, in frames. */
 static int poll(struct napi_struct *napi, int budget)
 {
 	struct netvsc_port *port = container_of(napi, struct netvsc_port, napi);
 	struct netvsc_frame frame;
 	int frames = 0;
+	bool over;
 	u32 events;
 
+	this_cpu_write(polled_port, port);
 	do {
 		while (frames < budget && netvsc_channel_next(&port->core, &frame)) {
 			netvsc_received(port, &frame);
@@ -110,8 +127,11 @@ static int poll(struct napi_struct *napi, int budget)
 		port->xdp_redirected = false;
 		xdp_do_flush();
 	}
-	if (frames < budget && napi_complete_done(napi, frames) &&
-	    netvsc_channel_unmask(&port->core) && napi_schedule_prep(napi)) {
+	over = frames < budget && napi_complete_done(napi, frames);
+	this_cpu_write(polled_port, NULL);
+	if (port->gathered)
+		show_gathered(port);
+	if (over && netvsc_channel_unmask(&port->core) && napi_schedule_prep(napi)) {
 		netvsc_channel_mask(&port->core);
 		__napi_schedule(napi);
 	}

@@ -263,12 +263,26 @@ static void sent_one(struct netvsc_port *port, struct netdev_queue *queue, u32 b
 		signal_host(port);
 }
 
+/*
+ * What NAPI's frames call forth, answers and what TCP now may send, goes to the host with the round's end:
+ * one signal instead of one in their midst, by which the host would take the first of them alone.
+ */
+static bool more_to_come(struct netvsc_port *port)
+{
+	if (netdev_xmit_more())
+		return true;
+	if (!netvsc_port_is_polled(port))
+		return false;
+	port->gathered = true;
+	return true;
+}
+
 static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 {
 	struct netdev_queue *queue = netvsc_port_queue(port);
 	struct netvsc_piece pieces[NETVSC_PIECES_MAX];
 	struct netvsc_packet packet = { };
-	bool more = netdev_xmit_more();
+	bool more = more_to_come(port);
 	int error;
 
 	error = prepare(port->nic, &port->card->core, skb, &packet, pieces);
@@ -363,7 +377,7 @@ bool netvsc_xdp_send_back(struct netvsc_port *port, const void *data, u32 bytes)
 	}
 	__netif_tx_unlock(queue);
 	/* Flushed with all others of the round, and also where this one found no room. */
-	port->xdp_sent = true;
+	port->gathered = true;
 	return sent;
 }
 
