@@ -211,9 +211,16 @@ static int prepare(struct netvsc_nic *nic, const struct netvsc *core, struct sk_
 
 /* Sending */
 
-static void signal_host(struct netvsc_port *port)
+/*
+ * What NAPI's frames call forth, answers and what TCP now may send, goes to the host with the round's end:
+ * one signal instead of one in their midst, by which the host would take the first of them alone.
+ */
+static void show(struct netvsc_port *port)
 {
-	lis_channel_signal(port->channel, LIS_SIGNAL_PACKET);
+	if (netvsc_port_is_polled(port))
+		port->gathered = true;
+	else if (netvsc_channel_flush(&port->core))
+		lis_channel_signal(port->channel, LIS_SIGNAL_PACKET);
 }
 
 /* The queue stops until the core says that there is room. */
@@ -237,8 +244,7 @@ static netdev_tx_t no_room(struct netvsc_port *port, struct netdev_queue *queue)
 	count_full(port);
 	port->nic->events.tx_busy++;
 	stop_queue(port, queue);
-	if (netvsc_channel_flush(&port->core))
-		signal_host(port);
+	show(port);
 	return NETDEV_TX_BUSY;
 }
 
@@ -250,31 +256,17 @@ static netdev_tx_t drop(struct sk_buff *skb, struct net_device *netdev)
 }
 
 /* After a frame was taken: stop in time, and show it to the host unless more come at once. */
-static void sent_one(struct netvsc_port *port, struct netdev_queue *queue, u32 bytes, bool more)
+static void sent_one(struct netvsc_port *port, struct netdev_queue *queue, u32 bytes)
 {
-	bool kick = __netdev_tx_sent_queue(queue, bytes, more);
+	bool kick = __netdev_tx_sent_queue(queue, bytes, netdev_xmit_more());
 
 	port->full = false;
 	if (unlikely(!netvsc_channel_has_room(&port->core))) {
 		stop_queue(port, queue);
 		kick = true;
 	}
-	if (kick && netvsc_channel_flush(&port->core))
-		signal_host(port);
-}
-
-/*
- * What NAPI's frames call forth, answers and what TCP now may send, goes to the host with the round's end:
- * one signal instead of one in their midst, by which the host would take the first of them alone.
- */
-static bool more_to_come(struct netvsc_port *port)
-{
-	if (netdev_xmit_more())
-		return true;
-	if (!netvsc_port_is_polled(port))
-		return false;
-	port->gathered = true;
-	return true;
+	if (kick)
+		show(port);
 }
 
 static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
@@ -282,7 +274,6 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 	struct netdev_queue *queue = netvsc_port_queue(port);
 	struct netvsc_piece pieces[NETVSC_PIECES_MAX];
 	struct netvsc_packet packet = { };
-	bool more = more_to_come(port);
 	int error;
 
 	error = prepare(port->nic, &port->card->core, skb, &packet, pieces);
@@ -297,13 +288,13 @@ static netdev_tx_t send(struct netvsc_port *port, struct sk_buff *skb)
 	}
 	/* It cannot be over before the queue is unlocked. */
 	skb_tx_timestamp(skb);
-	sent_one(port, queue, packet.bytes, more);
+	sent_one(port, queue, packet.bytes);
 	return NETDEV_TX_OK;
 
 drop:
 	/* What came before it must not wait for a frame that is none. */
-	if (!more && netvsc_channel_flush(&port->core))
-		signal_host(port);
+	if (!netdev_xmit_more())
+		show(port);
 	return drop(skb, port->nic->netdev);
 }
 
@@ -359,12 +350,6 @@ static bool xdp_send(struct netvsc_port *port, const void *data, u32 bytes)
 	return true;
 }
 
-static void xdp_flush(struct netvsc_port *port)
-{
-	if (netvsc_channel_flush(&port->core))
-		signal_host(port);
-}
-
 bool netvsc_xdp_send_back(struct netvsc_port *port, const void *data, u32 bytes)
 {
 	struct netdev_queue *queue = netvsc_port_queue(port);
@@ -390,7 +375,7 @@ static int xdp_send_all(struct netvsc_port *port, int count, struct xdp_frame **
 		if (!xdp_send(port, frames[sent]->data, frames[sent]->len))
 			break;
 	}
-	xdp_flush(port);
+	show(port);
 	for (int i = 0; i < sent; i++)
 		xdp_return_frame_rx_napi(frames[i]);
 	u64_stats_update_begin(&stats->sync);
