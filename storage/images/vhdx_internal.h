@@ -75,7 +75,7 @@ struct vhdx_journal {
 	bool sectors_given;          /* by vhdx_journal_change(), not from the BAT */
 	uint64_t entry_file_bytes;   /* the file's length as this entry has it */
 
-	struct guid log_guid;        /* of this session's log; in the header while @log_active */
+	struct guid log_guid;        /* of the entries written; in the header while @log_active */
 	bool log_active;
 	uint64_t log_sequence;
 	uint32_t log_head_bytes;     /* next entry */

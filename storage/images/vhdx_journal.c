@@ -13,8 +13,14 @@
  *      flushed first, and the entry has the dirty sectors of bitmaps too;
  *   3. the first time: write the header with the log's GUID, flush. From here on the log counts;
  *   4. write the BAT sectors to their place. They are durable with the next round's flush, hence
- *      each entry names the one before as its tail. Never are more than two entries needed, with a
- *      third being written: the log holds three and cannot fill up.
+ *      each entry names the one before as its tail. Never are more than two entries needed.
+ *
+ * An entry that no longer fits begins the log anew, at its start and with a new GUID: durable as it is,
+ * with everything before in place, it is the whole log once the header has that GUID, and until then it
+ * leaves alone what the header's GUID still makes count. A log could go round in circles instead, but
+ * QEMU does not get out of one: its search (vhdx_log_search() in block/vhdx-log.c) ends where it comes
+ * to a lower sector than it went out from, and the sector behind a sequence that goes all the way round
+ * is where it went out from. For the same reason the last two sectors stay unused.
  *
  * A flush that fails leaves it open what is on disk. From then on the journal refuses everything and
  * the log stays as it is: replay at the next open is then the best that can be had.
@@ -31,6 +37,7 @@
 #include "vmbus/os.h"
 
 #define SECTOR VHDX_LOG_SECTOR_BYTES
+#define UNUSED_BYTES (2 * SECTOR) /* at the log's end */
 
 enum stage {
 	ROUND_START,
@@ -38,7 +45,6 @@ enum stage {
 	BEGIN_FLUSHED,
 	COLLECT,
 	DATA_DURABLE,
-	ENTRY_PART_WRITTEN,
 	ENTRY_WRITTEN,
 	ENTRY_FLUSHED,
 	ACTIVATE_WRITTEN,
@@ -237,30 +243,38 @@ static bool collect(struct vhdx *vhdx)
 	return true;
 }
 
+/*
+ * Makes room for an entry. A log that is not in the header yet, whose header could not be written, has
+ * the first half only: in the second are the last entries of the one that is. Returns an error if
+ * there is no room.
+ */
+static int make_room(struct vhdx *vhdx, uint32_t entry_bytes)
+{
+	struct vhdx_journal *journal = &vhdx->journal;
+	uint32_t log_bytes = vhdx->header.log_length_bytes;
+
+	if (journal->log_head_bytes + entry_bytes <=
+	    (journal->log_active ? log_bytes - UNUSED_BYTES : log_bytes / 2))
+		return 0;
+	if (!journal->log_active || vhdx_new_guid(&journal->log_guid))
+		return -LIS_IO;
+	journal->log_active = false;
+	journal->log_has_last = false;
+	journal->log_head_bytes = 0;
+	return 0;
+}
+
 static bool write_entry(struct vhdx *vhdx)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
-	uint64_t entry_bytes = (1 + journal->sector_count) * SECTOR, room_bytes;
+	uint32_t entry_bytes = (1 + journal->sector_count) * SECTOR;
 
-	build_entry(vhdx, (uint32_t)entry_bytes);
-	room_bytes = vhdx->header.log_length_bytes - journal->log_head_bytes;
-	return write_then(vhdx, journal->entry, entry_bytes < room_bytes ? entry_bytes : room_bytes,
-			  vhdx->header.log_offset_bytes + journal->log_head_bytes, ENTRY_PART_WRITTEN);
-}
-
-/* An entry goes on at the start of the log where it meets the end. */
-static bool write_rest(struct vhdx *vhdx)
-{
-	struct vhdx_journal *journal = &vhdx->journal;
-	uint64_t entry_bytes = (1 + journal->sector_count) * SECTOR;
-	uint64_t room_bytes = vhdx->header.log_length_bytes - journal->log_head_bytes;
-
-	if (entry_bytes <= room_bytes) {
-		journal->stage = ENTRY_WRITTEN;
+	journal->error = make_room(vhdx, entry_bytes);
+	if (journal->error)
 		return true;
-	}
-	return write_then(vhdx, journal->entry + room_bytes, entry_bytes - room_bytes,
-			  vhdx->header.log_offset_bytes, ENTRY_WRITTEN);
+	build_entry(vhdx, entry_bytes);
+	return write_then(vhdx, journal->entry, entry_bytes,
+			  vhdx->header.log_offset_bytes + journal->log_head_bytes, ENTRY_WRITTEN);
 }
 
 /* The entry is durable, and with it all data before. */
@@ -272,9 +286,7 @@ static bool entry_flushed(struct vhdx *vhdx)
 	journal->flushed_bytes = journal->entry_file_bytes;
 	journal->log_last_bytes = journal->log_head_bytes;
 	journal->log_has_last = true;
-	journal->log_head_bytes = (uint32_t)((journal->log_head_bytes +
-					      (uint64_t)(1 + journal->sector_count) * SECTOR) %
-					     vhdx->header.log_length_bytes);
+	journal->log_head_bytes += (1 + journal->sector_count) * SECTOR;
 	journal->log_sequence++;
 	journal->sectors_placed = 0;
 	journal->sectors_given = false;
@@ -317,7 +329,6 @@ static void failed(struct vhdx *vhdx)
 	case BEGIN_WRITTEN:
 	case BEGIN_FLUSHED:
 		break; /* the other header still counts, the next round writes this one again */
-	case ENTRY_PART_WRITTEN:
 	case ENTRY_WRITTEN:
 		if (!journal->sectors_given)
 			vhdx_bat_uncollect(vhdx);
@@ -356,8 +367,6 @@ static bool step(struct vhdx *vhdx)
 		return collect(vhdx);
 	case DATA_DURABLE:
 		return write_entry(vhdx);
-	case ENTRY_PART_WRITTEN:
-		return write_rest(vhdx);
 	case ENTRY_WRITTEN:
 		return flush_then(vhdx, ENTRY_FLUSHED);
 	case ENTRY_FLUSHED:

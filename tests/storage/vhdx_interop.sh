@@ -83,6 +83,22 @@ killed() {
 	"$imgtool" -r killed.vhdx v:2500M:1M:0x65 v:2501M:10M:0 v:2G:1M:0x62 || fail "$what"
 }
 
+# However full the log is, and however often it has begun anew, QEMU gets through it.
+killed_after() {
+	what="killed after $1 flushes"
+	rm -f killed.vhdx
+	qemu-img create -q -f vhdx -o block_size=1M killed.vhdx 2G
+	last=$(($1 - 1))
+	commands=$(for i in $(seq 0 $last); do
+		echo "w:${i}M:512:$((i % 256))"
+		[ $((i % 7)) != 0 ] || echo "w:$((700 + i / 7))M:512:1" # three sectors in the log, not two
+		echo f
+	done)
+	"$imgtool" killed.vhdx $commands die && fail "not killed"
+	timeout 60 qemu-img check -q -r all killed.vhdx || fail "$what: qemu-img check -r all"
+	"$imgtool" -r killed.vhdx "v:${last}M:512:$((last % 256))" v:0:512:0 v:100M:512:100 || fail "$what"
+}
+
 # One opens it, the other is refused, whoever comes first.
 locked() {
 	what="locks"
@@ -130,6 +146,9 @@ huge 300G 32M
 huge 64T 256M
 killed 1M
 killed 32M
+for flushes in 112 117 118 119 120 121 122 137 236 237 238 239 240 260; do
+	killed_after $flushes
+done
 locked
 other_formats
 echo "all VHDX files agree"

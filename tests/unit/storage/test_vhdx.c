@@ -483,11 +483,11 @@ static void the_last_whole_entry_counts_when_the_newest_is_torn(void **state)
 	assert_int_equal(block_close(device), 0);
 }
 
-static void the_log_goes_round_and_round(void **state)
+static void a_full_log_begins_anew(void **state)
 {
 	struct block_device *device = open_new(700 * MIB, 1 << 20), *copy;
 
-	/* 8 KiB for each flush, so 128 go once round; three sectors shift the edge out of step. */
+	/* 8 KiB for each flush, so 127 fill it; three sectors shift the edge out of step. */
 	for (uint64_t i = 0; i < 400; i++) {
 		write_byte(device, (int)i, i * MIB, 512);
 		if (i % 7 == 0)
@@ -566,7 +566,7 @@ int main(void)
 		cmocka_unit_test(a_fua_write_outlives_a_crash),
 		cmocka_unit_test(a_file_shorter_than_the_log_says_is_refused),
 		cmocka_unit_test(the_last_whole_entry_counts_when_the_newest_is_torn),
-		cmocka_unit_test(the_log_goes_round_and_round),
+		cmocka_unit_test(a_full_log_begins_anew),
 		cmocka_unit_test(more_entries_than_one_round_takes_are_all_flushed),
 		cmocka_unit_test(a_full_host_fails_the_write_and_not_the_disk),
 	};

@@ -19,7 +19,7 @@ for ((round = 1; round <= ${rounds:-3}; round++)); do
 	runs+=("$first-$last")
 	"$lis" disk check "$disk" || fail "round $round: lis disk check finds damage"
 	# Every other round what a reader sees who may not mend anything, else what the next writer does.
-	# It has gone on without end once: then the image is wanted.
+	# It went on without end when our logs went round in circles: then the image is wanted.
 	((round % 2)) || timeout 120 qemu-img check -q -r all -f vhdx "$disk" || {
 		cp "$disk" "$keep"
 		fail "round $round: qemu-img check"

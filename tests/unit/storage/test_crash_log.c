@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Power cuts while the log of a VHDX file, full of entries as long as they may get, begins anew, also
+ * where its header cannot be written the first few times, or at all: what a flush has acknowledged stays.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "storage/block.h"
+#include "storage/images/vhdx_format.h"
+#include "tests/unit/storage/block_io.h"
+#include "tests/unit/storage/power_cut.h"
+#include "tests/unit/storage/sim_io.h"
+#include "vmbus/os.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define BAT_SECTORS 16u        /* of the disk; an entry has a sector of each, so fifteen fill the log */
+#define ENTRY_BLOCKS 512u      /* in one of them */
+#define FLUSHES 48u
+
+static struct block_device *device;
+static struct io_loop *loop;
+static char error[BLOCK_ERROR_BYTES];
+static uint32_t acknowledged; /* flushes */
+
+/* In place of io/log.c's. */
+void os_log(enum os_log_level level, const char *format, ...)
+{
+}
+
+/* Block @flush of each sector of the BAT. */
+static uint64_t place(uint32_t sector, uint32_t flush)
+{
+	return (uint64_t)(sector * ENTRY_BLOCKS + flush) * MIB;
+}
+
+static struct block_device *open_in(const char *folder)
+{
+	struct block_device *opened;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/disk.vhdx", folder);
+	if (block_open(path, NULL, &opened, error))
+		fail_msg("state %llu: %s", (unsigned long long)power_cut_state(), error);
+	return opened;
+}
+
+static void check(const char *folder, void *context)
+{
+	struct block_device *left = open_in(folder);
+	struct io_loop *own;
+	uint8_t data[512];
+
+	assert_int_equal(io_loop_create(NULL, &own), 0);
+	for (uint32_t flush = 0; flush < acknowledged; flush++) {
+		for (uint32_t sector = 0; sector < BAT_SECTORS; sector++) {
+			assert_int_equal(block_io(left, own, BLOCK_READ, 0, place(sector, flush), data, sizeof(data)), 0);
+			if (data[0] != flush + 1 || data[511] != flush + 1)
+				fail_msg("state %llu: flush %u of %u is lost",
+					 (unsigned long long)power_cut_state(), flush, acknowledged);
+		}
+	}
+	io_loop_destroy(own);
+	block_close(left);
+}
+
+/* Writes what belongs to the next flush, and flushes. */
+static int flush_next(void)
+{
+	uint8_t data[512];
+	int result = 0;
+
+	memset(data, (int)acknowledged + 1, sizeof(data));
+	for (uint32_t sector = 0; sector < BAT_SECTORS && !result; sector++)
+		result = block_io(device, loop, BLOCK_WRITE, 0, place(sector, acknowledged), data, sizeof(data));
+	if (!result)
+		result = block_io(device, loop, BLOCK_FLUSH, 0, 0, NULL, 0);
+	if (!result)
+		acknowledged++;
+	return result;
+}
+
+/* Whenever a header is written, that fails @failures times before it goes well. */
+static void run(uint64_t failures)
+{
+	const struct sim_fault fault = { .kinds = SIM_WRITE, .count = failures, .posix = EIO,
+					 .from_bytes = VHDX_HEADER1_OFFSET, .to_bytes = VHDX_REGION_TABLE1_OFFSET };
+	const struct block_create_options options = { .format = "vhdx", .block_bytes = 1 << 20,
+						      .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB };
+	const struct power_cut cut = { check, NULL, .combine = 3, .samples = 4 };
+	char path[256];
+	uint64_t states;
+
+	sim_seed(failures + 1);
+	power_cut_setup();
+	acknowledged = 0;
+	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
+	assert_int_equal(block_create(path, &options, error), 0);
+	assert_int_equal(io_loop_create(NULL, &loop), 0);
+	power_cut_begin(&cut);
+	device = open_in(power_cut_folder());
+	while (acknowledged < FLUSHES) {
+		uint64_t seen;
+
+		sim_fault(failures ? &fault : NULL);
+		for (uint64_t i = 0; flush_next() && i < failures; i++)
+			;
+		seen = sim_faults_seen();
+		sim_fault(NULL);
+		if (!seen)
+			continue;
+		/* It failed as often as it could; then it goes on, or wants to be opened anew. */
+		power_cut_now();
+		if (flush_next()) {
+			block_close(device);
+			device = open_in(power_cut_folder());
+			assert_int_equal(flush_next(), 0);
+		}
+	}
+	assert_int_equal(block_close(device), 0);
+	power_cut_now();
+	states = power_cut_end();
+	io_loop_destroy(loop);
+	power_cut_teardown();
+	print_message("%llu crash states\n", (unsigned long long)states);
+	assert_true(states > 200);
+}
+
+static void a_log_begins_anew(void **state)
+{
+	run(0);
+}
+
+static void a_header_that_fails_once_is_written_again(void **state)
+{
+	run(1);
+}
+
+static void a_header_that_fails_for_some_time_is_written_again(void **state)
+{
+	run(3);
+}
+
+static void a_header_that_fails_for_good_leaves_the_log_before_as_it_is(void **state)
+{
+	run(20);
+}
+
+/* A failed test leaves in the middle of everything. */
+static int teardown(void **state)
+{
+	sim_fault(NULL);
+	power_cut_teardown();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_log_begins_anew, teardown),
+		cmocka_unit_test_teardown(a_header_that_fails_once_is_written_again, teardown),
+		cmocka_unit_test_teardown(a_header_that_fails_for_some_time_is_written_again, teardown),
+		cmocka_unit_test_teardown(a_header_that_fails_for_good_leaves_the_log_before_as_it_is, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
