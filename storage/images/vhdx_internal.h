@@ -19,7 +19,7 @@
 #include "storage/images/vhdx.h"
 #include "storage/images/vhdx_format.h"
 
-/* Sectors of metadata in one log entry. Three entries of this size fit into the smallest log. [policy] */
+/* Sectors of metadata in one log entry. Three entries of this size fit into half the smallest log. [policy] */
 #define VHDX_JOURNAL_SECTORS_MAX 32u
 
 #define VHDX_BAT_SECTOR_ENTRIES (VHDX_LOG_SECTOR_BYTES / sizeof(uint64_t))
@@ -321,7 +321,7 @@ int vhdx_journal_settle(struct vhdx *vhdx) LIS_MUST_USE;
  */
 int vhdx_journal_change(struct vhdx *vhdx, const struct vhdx_change *changes, uint32_t count) LIS_MUST_USE;
 
-/** vhdx_journal_fail() - Flushing went wrong elsewhere: metadata is in doubt. Any thread. */
+/** vhdx_journal_fail() - Metadata is in doubt, as after a flush elsewhere that failed. Any thread. */
 void vhdx_journal_fail(struct vhdx *vhdx, int error);
 
 /** vhdx_journal_close() - Settle everything and empty the log, synchronously. Return: as block_done. */

@@ -23,7 +23,9 @@
  * is where it went out from. For the same reason the last two sectors stay unused.
  *
  * A flush that fails leaves it open what is on disk. From then on the journal refuses everything and
- * the log stays as it is: replay at the next open is then the best that can be had.
+ * the log stays as it is: replay at the next open is then the best that can be had. The same goes for a
+ * change made for no request (vhdx_journal_change()) that has an entry but not its place, and for a log
+ * whose header could not be written so often that its room is used up.
  *
  * Source: [ms-vhdx 2.2.2] header updates; [ms-vhdx 2.3] log entries, what must be durable when.
  */
@@ -172,6 +174,12 @@ static bool write_begin(struct vhdx *vhdx)
 	return write_header(vhdx, &header, BEGIN_WRITTEN);
 }
 
+/* This log, or the one before where this one is not active yet. */
+static bool log_in_header(const struct vhdx *vhdx)
+{
+	return guid_compare(&vhdx->header.log_guid, &zero_guid) != 0;
+}
+
 static bool write_log_guid(struct vhdx *vhdx, struct guid log_guid, int stage)
 {
 	struct vhdx_header header = vhdx->header;
@@ -243,9 +251,12 @@ static bool collect(struct vhdx *vhdx)
 	return true;
 }
 
+_Static_assert(3 * (1 + VHDX_JOURNAL_SECTORS_MAX) * SECTOR + UNUSED_BYTES <= VHDX_UNIT_BYTES / 2,
+	       "the last two entries of a full log are in its second half");
+
 /*
  * Makes room for an entry. A log that is not in the header yet, whose header could not be written, has
- * the first half only: in the second are the last entries of the one that is. Returns an error if
+ * the first half only: in the second may be the last entries of the one that is. Returns an error if
  * there is no room.
  */
 static int make_room(struct vhdx *vhdx, uint32_t entry_bytes)
@@ -289,7 +300,6 @@ static bool entry_flushed(struct vhdx *vhdx)
 	journal->log_head_bytes += (1 + journal->sector_count) * SECTOR;
 	journal->log_sequence++;
 	journal->sectors_placed = 0;
-	journal->sectors_given = false;
 	journal->stage = PLACE;
 	if (journal->log_active)
 		return true;
@@ -306,6 +316,7 @@ static bool place(struct vhdx *vhdx)
 		pthread_mutex_lock(&vhdx->lock);
 		sector_map_settled(&vhdx->map, true);
 		pthread_mutex_unlock(&vhdx->lock);
+		journal->sectors_given = false;
 		journal->stage = COLLECT;
 		return true;
 	}
@@ -335,8 +346,11 @@ static void failed(struct vhdx *vhdx)
 		break; /* an entry that is not whole does not count */
 	case ACTIVATE_WRITTEN:
 	case PLACE:
-		/* The entry lasts. What it has goes into the next one again, which names it as its tail. */
-		vhdx_bat_uncollect(vhdx);
+		/* The entry lasts. What it has goes into the next ones again; what was given does not. */
+		if (journal->sectors_given)
+			vhdx_journal_fail(vhdx, journal->error);
+		else
+			vhdx_bat_uncollect(vhdx);
 		break;
 	default:
 		vhdx_journal_fail(vhdx, journal->error);
@@ -385,7 +399,7 @@ static bool step(struct vhdx *vhdx)
 		return true;
 	case CLOSE_FLUSHED:
 		journal->stage = CLOSE_DONE;
-		if (!journal->log_active)
+		if (!log_in_header(vhdx))
 			return true;
 		return write_log_guid(vhdx, (struct guid){ { 0 } }, CLOSE_WRITTEN);
 	case CLOSE_WRITTEN:
@@ -523,7 +537,7 @@ void vhdx_journal_fail(struct vhdx *vhdx, int error)
 {
 	pthread_mutex_lock(&vhdx->lock);
 	if (!vhdx->journal.failed)
-		os_log(OS_LOG_ERROR, "%s: is in doubt after a failed flush; it must be opened again",
+		os_log(OS_LOG_ERROR, "%s: its metadata is in doubt after a failure; it must be opened again",
 		       vhdx->image.device.path);
 	vhdx->journal.failed = error;
 	atomic_store(&vhdx->unsettled, true);
@@ -581,7 +595,7 @@ int vhdx_journal_close(struct vhdx *vhdx)
 {
 	int result;
 
-	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun) && !vhdx->journal.log_active)
+	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun) && !log_in_header(vhdx))
 		return 0;
 	vhdx->journal.closing = true;
 	result = run_now(vhdx, COLLECT);
