@@ -26,7 +26,6 @@
 
 #define MIB (UINT64_C(1) << 20)
 #define DISK_BYTES (16 * MIB)
-#define TIMEOUT_MS 500
 
 static char folder[64], socket_path[96], file_path[96], uri[160], error[BLOCK_ERROR_BYTES];
 static pid_t server;
@@ -106,9 +105,10 @@ static void make_file(uint64_t bytes)
 	close(fd);
 }
 
-static struct block_device *open_disk(void)
+/* @timeout_ms: 0: the usual one, where nothing is to wait for it */
+static struct block_device *open_disk(uint32_t timeout_ms)
 {
-	const struct block_open_options options = { .timeout_ms = TIMEOUT_MS };
+	const struct block_open_options options = { .timeout_ms = timeout_ms };
 	struct block_device *device;
 
 	if (block_open(uri, &options, &device, error))
@@ -172,14 +172,14 @@ static void model_is_right(uint64_t seed)
 {
 	struct model model = { .threads = 3, .requests = 150, .seed = seed, .flushes = true, .clears = true };
 
-	model.device = open_disk();
+	model.device = open_disk(0);
 	model.bytes = calloc(1, DISK_BYTES);
 	assert_non_null(model.bytes);
 	assert_int_equal(model.device->geometry.size_bytes, DISK_BYTES);
 	assert_int_equal(model_run(&model), 0);
 	assert_int_equal(model_compare(&model, model.device, loop), 0);
 	assert_int_equal(block_close(model.device), 0);
-	model.device = open_disk();
+	model.device = open_disk(0);
 	assert_int_equal(model_compare(&model, model.device, loop), 0);
 	assert_int_equal(block_close(model.device), 0);
 	free(model.bytes);
@@ -232,7 +232,7 @@ static void requests_are_cut_to_what_the_server_takes(void **state)
 	make_file(DISK_BYTES);
 	start_nbdkit("--filter=blocksize-policy", "file", file_path, "blocksize-minimum=4096",
 		     "blocksize-maximum=65536", "blocksize-error-policy=error");
-	device = open_disk();
+	device = open_disk(0);
 	assert_int_equal(device->geometry.logical_sector_bytes, 4096);
 	assert_int_equal(block_close(device), 0);
 	model_is_right(5);
@@ -246,7 +246,7 @@ static void where_data_is_the_server_knows(void **state)
 
 	make_file(DISK_BYTES);
 	start_nbdkit("file", file_path);
-	device = open_disk();
+	device = open_disk(0);
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, BLOCK_WRITE_FUA, 4 * MIB, data, sizeof(data)), 0);
 	assert_int_equal(block_map(device, 0, &extent), 0);
 	assert_false(extent.data);
@@ -267,7 +267,7 @@ static void errors_of_the_server_are_told_apart(void **state)
 	make_file(DISK_BYTES);
 	start_nbdkit("--filter=error", "file", file_path, "error-pread=EIO", "error-pread-rate=100%",
 		     "error-pwrite=ENOSPC", "error-pwrite-rate=100%");
-	device = open_disk();
+	device = open_disk(0);
 	assert_int_equal(block_io(device, loop, BLOCK_READ, 0, 0, data, sizeof(data)), -LIS_IO);
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, data, sizeof(data)), -LIS_NOSPACE);
 	assert_int_equal(block_close(device), 0);
@@ -295,7 +295,7 @@ static void a_vanished_server_costs_what_is_under_way_and_comes_back(void **stat
 
 	make_file(DISK_BYTES);
 	start_file_server();
-	device = open_disk();
+	device = open_disk(0);
 	block_pattern(data, sizeof(data), 0, 7);
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
 	assert_int_equal(block_io(device, loop, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
@@ -333,7 +333,7 @@ static void a_server_that_hangs_is_given_up_and_taken_back(void **state)
 
 	make_file(DISK_BYTES);
 	start_file_server();
-	device = open_disk();
+	device = open_disk(2000);
 	assert_int_equal(block_io(device, loop, BLOCK_READ, 0, 0, data, sizeof(data)), 0);
 	stop_server();
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, data, sizeof(data)), -LIS_GONE);
@@ -353,7 +353,7 @@ static void a_server_that_comes_back_with_another_disk_is_not_used(void **state)
 
 	make_file(DISK_BYTES);
 	start_file_server();
-	device = open_disk();
+	device = open_disk(0);
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
 	kill_server();
 	make_file(DISK_BYTES / 2);
@@ -374,7 +374,7 @@ static void closing_tells_that_the_last_writes_may_be_lost(void **state)
 
 	make_file(DISK_BYTES);
 	start_file_server();
-	device = open_disk();
+	device = open_disk(0);
 	assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, 0, data, sizeof(data)), 0);
 	kill_server();
 	assert_int_equal(block_close(device), -LIS_GONE);
