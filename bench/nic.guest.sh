@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-# The guest of bench/nic.host.sh: its card up with ADDRESS, servers for iperf3 and qperf, and nothing else.
+# A guest whose network is measured: its card up with ADDRESS, servers for iperf3 and qperf, and nothing else.
 fail() {
 	echo "bench: $*"
 	exit 1

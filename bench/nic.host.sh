@@ -7,55 +7,23 @@
 # about; values are medians of ROUNDS (5), the ratio is the mean (geometric) of the rounds' ratios.
 # usage: nic.host.sh GUEST-FOLDER GUEST-FOLDER-WITH-OUR-DRIVERS LIS
 set -u
-. "$(dirname "$(readlink -f "$0")")/figures.sh"
 guest=$1 guest_ours=$2 lis=$3
-rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-4} cpus=${CPUS:-1}
-work=$(mktemp -d)
-export LIS_RUNTIME_DIR=$work
-declare -A pids addresses
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-4}
+# Steady streams are compared; how they get there is bench_connections'.
+hystart=0
+# shellcheck source-path=SCRIPTDIR source=figures.sh
+. "$(dirname "$(readlink -f "$0")")/figures.sh"
+# shellcheck source-path=SCRIPTDIR source=nic_guests.sh
+. "$(dirname "$(readlink -f "$0")")/nic_guests.sh"
 
-# HyStart ends a sender's slow start where answers come one by one for half a round trip, or 4 ms later than before:
-# both is a matter of who has the CPU here, and one connection in four or five keeps a window of a third. So this
-# compares steady streams; with HYSTART=1 slow start is as it comes, and it takes some hundred connections to compare.
-hystart=${HYSTART:-0}
-echo "$hystart" >/sys/module/tcp_cubic/parameters/hystart
-# Whoever was stopped finds that much time has passed.
-args="console=ttyS0 panic=-1 quiet nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tcp_cubic.hystart=$hystart"
-start_qemu() { # TAP
+start_qemu() { # TAP ADDRESS
 	exec qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256M -smp "$cpus" -nodefaults -no-user-config \
 		-display none -no-reboot -serial stdio -kernel "$guest/vmlinuz" -initrd "$guest/initrd" \
 		-netdev "tap,id=n,ifname=$1,script=no,downscript=no,vhost=off" \
-		-device virtio-net-pci,netdev=n,romfile= -append "$args script.ADDRESS=10.77.3.2"
+		-device virtio-net-pci,netdev=n,romfile= -append "$args script.ADDRESS=$2"
 }
-start_theirs() {
-	exec "$lis" run theirs --kernel "$guest/vmlinux" --initrd "$guest/initrd" --memory 256M --cpus "$cpus" \
-		--nic "tap:$1" --append "$args script.ADDRESS=10.77.2.2"
-}
-start_ours() {
-	exec "$lis" run ours --kernel "$guest_ours/vmlinux" --initrd "$guest_ours/initrd" --memory 256M --cpus "$cpus" \
-		--nic "tap:$1" --append "$args script.ADDRESS=10.77.1.2"
-}
-
-start() { # WHO NUMBER
-	local i tap=lis$2
-	ip tuntap add dev "$tap" mode tap vnet_hdr
-	ip addr add "10.77.$2.1/24" dev "$tap"
-	ip link set "$tap" up
-	"start_$1" "$tap" >"$work/$1.console" 2>"$work/$1.log" </dev/null &
-	pids[$1]=$!
-	for ((i = 0; i < 1200; i++)); do
-		! grep -q @@up "$work/$1.console" || break
-		sleep 0.1
-	done
-	busybox ping -c 1 -w 20 "10.77.$2.2" >/dev/null || {
-		echo "bench: the guest of $1 does not answer: $(tail -n1 "$work/$1.log")" >&2
-		tail -n 20 "$work/$1.console" >&2
-		exit 1
-	}
-	kill -STOP "${pids[$1]}"
-	addresses[$1]=10.77.$2.2
-}
+start_theirs() { start_on_lis theirs "$guest" "$@"; }
+start_ours() { start_on_lis ours "$guest_ours" "$@"; }
 
 mbits() { # IPERF3-OPTION...
 	timeout $((seconds + 30)) iperf3 -J -c "$address" -t "$seconds" -O 1 "$@" |
@@ -86,11 +54,9 @@ measure_each() { # NAME UNIT COMMAND...
 	local i who
 	for ((i = 0; i < 3; i++)); do
 		who=${everyone[(round + i) % 3]}
-		address=${addresses[$who]}
-		kill -CONT "${pids[$who]}"
-		busybox ping -c 2 "$address" >/dev/null
+		wake "$who"
 		measure "$who" "$@"
-		kill -STOP "${pids[$who]}"
+		sleep_again "$who"
 	done
 }
 
