@@ -62,7 +62,7 @@ struct vhdx_journal {
 	int error;
 	bool wants_flush;
 	bool flushed;                /* this round */
-	bool closing;
+	bool emptying;               /* the log, too */
 	uint32_t left;               /* BAT sectors before this one were not looked at in this round */
 	uint32_t map_cursor;         /* as sector_map_collect() */
 	uint8_t *io_data;            /* write under way */
@@ -316,8 +316,10 @@ struct vhdx_change {
 int vhdx_journal_settle(struct vhdx *vhdx) LIS_MUST_USE;
 
 /**
- * vhdx_journal_change() - Settle, then change sectors of metadata as one: after a crash all of them are
- * changed or none is. At most VHDX_JOURNAL_SECTORS_MAX. Return, context: as vhdx_journal_settle().
+ * vhdx_journal_change() - Settle and empty the log, then change sectors of metadata as one: after a crash all of
+ * them are changed or none is. At most VHDX_JOURNAL_SECTORS_MAX. Where it fails halfway the journal has failed
+ * (vhdx_journal_fail()), and the change may show when the file is opened again.
+ * Return, context: as vhdx_journal_settle().
  */
 int vhdx_journal_change(struct vhdx *vhdx, const struct vhdx_change *changes, uint32_t count) LIS_MUST_USE;
 

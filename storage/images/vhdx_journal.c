@@ -53,9 +53,9 @@ enum stage {
 	ACTIVATE_FLUSHED,
 	PLACE,
 	DATA_FLUSHED,
-	CLOSE_FLUSHED,
-	CLOSE_WRITTEN,
-	CLOSE_DONE,
+	EMPTY_FLUSHED,
+	EMPTY_WRITTEN,
+	EMPTIED,
 	ROUND_END,
 };
 
@@ -239,9 +239,9 @@ static bool collect(struct vhdx *vhdx)
 	if (!journal->sectors_given)
 		vhdx_bat_collect(vhdx);
 	if (!journal->sector_count) {
-		/* Closing wants one more flush, for what was just put into place. */
-		if (!journal->flushed || journal->closing)
-			return flush_then(vhdx, journal->closing ? CLOSE_FLUSHED : DATA_FLUSHED);
+		/* An empty log wants one more flush, for what was just put into place. */
+		if (!journal->flushed || journal->emptying)
+			return flush_then(vhdx, journal->emptying ? EMPTY_FLUSHED : DATA_FLUSHED);
 		journal->stage = ROUND_END;
 		return true;
 	}
@@ -253,6 +253,17 @@ static bool collect(struct vhdx *vhdx)
 
 _Static_assert(3 * (1 + VHDX_JOURNAL_SECTORS_MAX) * SECTOR + UNUSED_BYTES <= VHDX_UNIT_BYTES / 2,
 	       "the last two entries of a full log are in its second half");
+
+/* The next entry is the first one of a log that is in no header yet. */
+static int begin_log(struct vhdx_journal *journal)
+{
+	if (vhdx_new_guid(&journal->log_guid))
+		return -LIS_IO;
+	journal->log_active = false;
+	journal->log_has_last = false;
+	journal->log_head_bytes = 0;
+	return 0;
+}
 
 /*
  * Makes room for an entry. A log that is not in the header yet, whose header could not be written, has
@@ -267,12 +278,7 @@ static int make_room(struct vhdx *vhdx, uint32_t entry_bytes)
 	if (journal->log_head_bytes + entry_bytes <=
 	    (journal->log_active ? log_bytes - UNUSED_BYTES : log_bytes / 2))
 		return 0;
-	if (!journal->log_active || vhdx_new_guid(&journal->log_guid))
-		return -LIS_IO;
-	journal->log_active = false;
-	journal->log_has_last = false;
-	journal->log_head_bytes = 0;
-	return 0;
+	return journal->log_active ? begin_log(journal) : -LIS_IO;
 }
 
 static bool write_entry(struct vhdx *vhdx)
@@ -397,15 +403,18 @@ static bool step(struct vhdx *vhdx)
 	case DATA_FLUSHED:
 		journal->stage = ROUND_END;
 		return true;
-	case CLOSE_FLUSHED:
-		journal->stage = CLOSE_DONE;
+	case EMPTY_FLUSHED:
+		journal->stage = ROUND_END;
 		if (!log_in_header(vhdx))
 			return true;
-		return write_log_guid(vhdx, (struct guid){ { 0 } }, CLOSE_WRITTEN);
-	case CLOSE_WRITTEN:
-		return flush_then(vhdx, CLOSE_DONE);
-	case CLOSE_DONE:
-		journal->stage = ROUND_END;
+		return write_log_guid(vhdx, (struct guid){ { 0 } }, EMPTY_WRITTEN);
+	case EMPTY_WRITTEN:
+		return flush_then(vhdx, EMPTIED);
+	case EMPTIED:
+		header_written(vhdx);
+		journal->error = begin_log(journal);
+		if (!journal->error)
+			journal->stage = ROUND_END;
 		return true;
 	case ROUND_END:
 		break;
@@ -563,19 +572,29 @@ static int run_now(struct vhdx *vhdx, int stage)
 	return journal->error ? journal->error : journal->failed;
 }
 
-int vhdx_journal_settle(struct vhdx *vhdx)
+/* Settles everything, from @stage on, and where that is wanted leaves the log empty. */
+static int settle(struct vhdx *vhdx, int stage, bool emptying)
 {
-	int result = run_now(vhdx, ROUND_START);
+	int result;
 
+	vhdx->journal.emptying = emptying;
+	result = run_now(vhdx, stage);
+	vhdx->journal.emptying = false;
 	if (!result)
 		atomic_store(&vhdx->unsettled, false);
 	return result;
 }
 
+int vhdx_journal_settle(struct vhdx *vhdx)
+{
+	return settle(vhdx, ROUND_START, false);
+}
+
 int vhdx_journal_change(struct vhdx *vhdx, const struct vhdx_change *changes, uint32_t count)
 {
 	struct vhdx_journal *journal = &vhdx->journal;
-	int result = vhdx_journal_settle(vhdx);
+	/* What belongs to the change may be in place already: the log must not put back what was there before. */
+	int result = settle(vhdx, ROUND_START, true);
 
 	if (result)
 		return result;
@@ -597,8 +616,7 @@ int vhdx_journal_close(struct vhdx *vhdx)
 
 	if (!vhdx->journal.failed && !atomic_load(&vhdx->begun) && !log_in_header(vhdx))
 		return 0;
-	vhdx->journal.closing = true;
-	result = run_now(vhdx, COLLECT);
+	result = settle(vhdx, COLLECT, true);
 	if (result)
 		return result;
 	/* The log is empty, so nothing refers to what was kept in store at the end. */

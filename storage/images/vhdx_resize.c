@@ -89,7 +89,8 @@ static int fill_table(struct resize *resize)
 
 /*
  * Writes the part of the new BAT that the file does not have yet. In place these are entries behind the
- * last one that counts; what counts of their first sector is written as it is there already.
+ * last one that counts; what counts of their first sector is written as it is there already. The log may
+ * still have these sectors as they were, but vhdx_journal_change() empties it.
  */
 static int write_table(struct resize *resize)
 {

@@ -31,6 +31,7 @@ static struct block_device *device;
 static struct io_loop *loop;
 static char error[BLOCK_ERROR_BYTES];
 static uint32_t acknowledged; /* flushes */
+static uint64_t sizes[2];     /* that the disk may have, in bytes */
 
 /* In place of io/log.c's. */
 void os_log(enum os_log_level level, const char *format, ...)
@@ -60,6 +61,7 @@ static void check(const char *folder, void *context)
 	struct io_loop *own;
 	uint8_t data[512];
 
+	assert_true(left->geometry.size_bytes == sizes[0] || left->geometry.size_bytes == sizes[1]);
 	assert_int_equal(io_loop_create(NULL, &own), 0);
 	for (uint32_t flush = 0; flush < acknowledged; flush++) {
 		for (uint32_t sector = 0; sector < BAT_SECTORS; sector++) {
@@ -104,6 +106,7 @@ static unsigned run(uint64_t failures)
 	sim_seed(failures + 1);
 	power_cut_setup();
 	acknowledged = 0;
+	sizes[0] = sizes[1] = options.size_bytes;
 	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
 	assert_int_equal(block_create(path, &options, error), 0);
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
@@ -196,11 +199,11 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 	for (uint32_t round = 0; round < 2 * 4 * 2 * PARTS; round++) {
 		const struct sim_fault fault = { .kinds = SIM_WRITE, .skip = round / 8 % 2, .count = 1, .posix = EIO,
 						 .from_bytes = parts[round / 16][0], .to_bytes = parts[round / 16][1] };
-		uint64_t size_bytes;
 
 		sim_seed(round + 1);
 		power_cut_setup();
 		acknowledged = 0;
+		sizes[0] = sizes[1] = options.size_bytes;
 		snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
 		assert_int_equal(block_create(path, &options, error), 0);
 		device = open_in(power_cut_folder());
@@ -213,8 +216,9 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 		}
 		power_cut_begin(&cut);
 		sim_fault(&fault);
-		size_bytes = 200000 * MIB;
-		(void)!block_resize(device, size_bytes, error);
+		sizes[1] = 200000 * MIB;
+		if (block_resize(device, sizes[1], error) == 0)
+			sizes[0] = sizes[1];
 		failed += sim_faults_seen();
 		sim_fault(NULL);
 		power_cut_now();
@@ -226,15 +230,63 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 			assert_log_empty(path);
 		power_cut_now();
 		power_cut_end();
-		device = open_in(power_cut_folder());
-		assert_true(device->geometry.size_bytes == size_bytes ||
-			    device->geometry.size_bytes == options.size_bytes);
-		assert_int_equal(block_close(device), 0);
 		check(power_cut_folder(), NULL);
 		power_cut_teardown();
 	}
 	assert_true(failed > 30);
 	io_loop_destroy(loop);
+}
+
+#define FIXED_BYTES (600 * MIB)
+
+/* @context: a byte: 0, or what the last megabyte of the disk has. */
+static void check_end(const char *folder, void *context)
+{
+	struct block_device *left = open_in(folder);
+	struct io_loop *own;
+	uint8_t data[512];
+
+	assert_int_equal(io_loop_create(NULL, &own), 0);
+	if (*(const uint8_t *)context) {
+		assert_int_equal(left->geometry.size_bytes, FIXED_BYTES);
+		assert_int_equal(block_io(left, own, BLOCK_READ, 0, FIXED_BYTES - MIB, data, sizeof(data)), 0);
+		assert_int_equal(data[0], *(const uint8_t *)context);
+	}
+	io_loop_destroy(own);
+	block_close(left);
+}
+
+/* The log has the entries of its blocks as they were taken away. They come back with places of their own. */
+static void a_fixed_disk_that_grew_again_keeps_what_is_written_there(void **state)
+{
+	const struct block_create_options options = { .format = "vhdx", .fixed = true, .block_bytes = 1 << 20,
+						      .size_bytes = FIXED_BYTES };
+	uint8_t data[512], byte = 0;
+	const struct power_cut cut = { check_end, &byte, .combine = 3, .samples = 4 };
+	char path[256];
+
+	sim_seed(1);
+	power_cut_setup();
+	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
+	assert_int_equal(block_create(path, &options, error), 0);
+	assert_int_equal(io_loop_create(NULL, &loop), 0);
+	power_cut_begin(&cut);
+	device = open_in(power_cut_folder());
+	for (uint64_t shorter = 100; shorter; shorter -= 50) {
+		byte = 0;
+		assert_int_equal(block_resize(device, FIXED_BYTES - shorter * MIB, error), 0);
+		assert_int_equal(block_resize(device, FIXED_BYTES, error), 0);
+		memset(data, (int)shorter, sizeof(data));
+		assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, FIXED_BYTES - MIB, data, sizeof(data)), 0);
+		assert_int_equal(block_io(device, loop, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+		byte = (uint8_t)shorter;
+		power_cut_now();
+	}
+	assert_int_equal(block_close(device), 0);
+	power_cut_now();
+	assert_true(power_cut_end() > 10);
+	io_loop_destroy(loop);
+	power_cut_teardown();
 }
 
 /* A failed test leaves in the middle of everything. */
@@ -253,6 +305,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_header_that_fails_twice_is_written_again, teardown),
 		cmocka_unit_test_teardown(a_header_that_fails_for_good_leaves_the_log_before_as_it_is, teardown),
 		cmocka_unit_test_teardown(a_change_that_fails_leaves_nothing_in_doubt, teardown),
+		cmocka_unit_test_teardown(a_fixed_disk_that_grew_again_keeps_what_is_written_there, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
