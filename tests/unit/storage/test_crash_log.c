@@ -175,9 +175,9 @@ static void assert_log_empty(const char *path)
 }
 
 /*
- * A change of the disk's size, with a new place for its BAT, is a short entry by itself. Wherever in the log
- * it comes, and whatever of it fails: closed or cut off, what is left opens, with what was acknowledged and
- * one size or the other.
+ * A change of the disk's size, with a new place for its BAT, is an entry by itself, in a log that was emptied.
+ * Whatever of it fails: closed or cut off, what is left opens, with what was acknowledged and one size or the
+ * other.
  */
 static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 {
@@ -192,13 +192,12 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 	};
 	enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
 	char path[256];
-	uint8_t data[512] = { 0 };
 	uint64_t failed = 0;
 
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
-	for (uint32_t round = 0; round < 2 * 4 * 2 * PARTS; round++) {
-		const struct sim_fault fault = { .kinds = SIM_WRITE, .skip = round / 8 % 2, .count = 1, .posix = EIO,
-						 .from_bytes = parts[round / 16][0], .to_bytes = parts[round / 16][1] };
+	for (uint32_t round = 0; round < 2 * 2 * PARTS; round++) {
+		const struct sim_fault fault = { .kinds = SIM_WRITE, .skip = round / 2 % 2, .count = 1, .posix = EIO,
+						 .from_bytes = parts[round / 4][0], .to_bytes = parts[round / 4][1] };
 
 		sim_seed(round + 1);
 		power_cut_setup();
@@ -209,11 +208,6 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 		device = open_in(power_cut_folder());
 		for (int i = 0; i < 7; i++)
 			assert_int_equal(flush_next(), 0);
-		/* The log has 231 sectors now. These have two each, so that the change still fits, or does not. */
-		for (uint32_t i = 0; i < 8 + round / 2 % 4; i++) {
-			assert_int_equal(block_io(device, loop, BLOCK_WRITE, 0, place(0, 500 + i), data, sizeof(data)), 0);
-			assert_int_equal(block_io(device, loop, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
-		}
 		power_cut_begin(&cut);
 		sim_fault(&fault);
 		sizes[1] = 200000 * MIB;
@@ -233,7 +227,7 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 		check(power_cut_folder(), NULL);
 		power_cut_teardown();
 	}
-	assert_true(failed > 30);
+	assert_true(failed >= 8);
 	io_loop_destroy(loop);
 }
 
