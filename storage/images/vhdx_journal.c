@@ -343,8 +343,12 @@ static void failed(struct vhdx *vhdx)
 	struct vhdx_journal *journal = &vhdx->journal;
 
 	switch (journal->stage) {
-	case BEGIN_WRITTEN:
 	case BEGIN_FLUSHED:
+		/* Where a log counts, the flush was for what had been put into place, too. */
+		if (log_in_header(vhdx))
+			vhdx_journal_fail(vhdx, journal->error);
+		break;
+	case BEGIN_WRITTEN:
 		break; /* the other header still counts, the next round writes this one again */
 	case ENTRY_WRITTEN:
 		if (!journal->sectors_given)

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "storage/block.h"
-#include "storage/images/vhdx_format.h"
+#include "storage/images/vhdx_internal.h"
 #include "tests/unit/storage/block_io.h"
 #include "tests/unit/storage/power_cut.h"
 #include "tests/unit/storage/sim_io.h"
@@ -231,6 +231,40 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 	io_loop_destroy(loop);
 }
 
+/*
+ * A file begins again when another child is merged into it. That flush is for what the last entry has, and has put
+ * into place, too: if it fails, the log keeps the entry.
+ */
+static void a_flush_that_fails_when_a_file_begins_again_stops_its_journal(void **state)
+{
+	const struct block_create_options options = { .format = "vhdx", .block_bytes = 1 << 20,
+						      .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB };
+	const struct sim_fault fault = { .kinds = SIM_FLUSH, .count = 1, .posix = EIO };
+	struct vhdx child = { .linkage[1] = { { 1 } } };
+	char path[256];
+
+	sim_seed(1);
+	power_cut_setup();
+	acknowledged = 0;
+	sizes[0] = sizes[1] = options.size_bytes;
+	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
+	assert_int_equal(block_create(path, &options, error), 0);
+	assert_int_equal(io_loop_create(NULL, &loop), 0);
+	device = open_in(power_cut_folder());
+	assert_int_equal(flush_next(), 0);
+	child.image.device.parent = device;
+	vhdx_begin_merge(&child.image.device);
+	sim_fault(&fault);
+	assert_int_equal(flush_next(), -LIS_IO);
+	assert_int_equal(sim_faults_seen(), 1);
+	sim_fault(NULL);
+	assert_int_equal(flush_next(), -LIS_IO);
+	assert_int_equal(block_close(device), -LIS_IO);
+	check(power_cut_folder(), NULL);
+	io_loop_destroy(loop);
+	power_cut_teardown();
+}
+
 #define FIXED_BYTES (600 * MIB)
 
 /* @context: a byte: 0, or what the last megabyte of the disk has. */
@@ -299,6 +333,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_header_that_fails_twice_is_written_again, teardown),
 		cmocka_unit_test_teardown(a_header_that_fails_for_good_leaves_the_log_before_as_it_is, teardown),
 		cmocka_unit_test_teardown(a_change_that_fails_leaves_nothing_in_doubt, teardown),
+		cmocka_unit_test_teardown(a_flush_that_fails_when_a_file_begins_again_stops_its_journal, teardown),
 		cmocka_unit_test_teardown(a_fixed_disk_that_grew_again_keeps_what_is_written_there, teardown),
 	};
 
