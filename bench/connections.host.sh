@@ -2,27 +2,19 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
 # TCP connections of 60 MiB from a guest, with slow start as the kernel has it: our hv_netvsc, the distribution's, and
-# the distribution's in a second guest. What the last two differ is what the measure is worth: two guests with the same
-# driver differ by a fifth from boot to boot, and HyStart ends slow start where answers come one by one for half a
-# round trip, or 4 ms later than before, both of which is a matter of who has the CPU here. So it takes tens of boots.
-# Prints "WHO Mbit/s" for each connection; bench/connections.sh makes figures of those of all boots.
+# the distribution's in a second guest. HyStart ends slow start where answers come one by one for half a round trip, or
+# 4 ms later than before, both of which is a matter of who has the CPU here. So it takes tens of boots.
+# Prints "WHO NAME UNIT VALUE" for each connection.
 # usage: connections.host.sh GUEST-FOLDER GUEST-FOLDER-WITH-OUR-DRIVERS LIS BOOT
 set -u -o pipefail
 guest=$1 guest_ours=$2 lis=$3 boot=$4 hystart=1
 # shellcheck source-path=SCRIPTDIR source=nic_guests.sh
 . "$(dirname "$(readlink -f "$0")")/nic_guests.sh"
-start_ours() { start_on_lis ours "$guest_ours" "$@"; }
-start_theirs() { start_on_lis theirs "$guest" "$@"; }
-start_again() { start_on_lis again "$guest" "$@"; }
 
-everyone=(ours theirs again ours theirs)
-everyone=("${everyone[@]:boot % 3:3}")
-for ((i = 0; i < 3; i++)); do
-	start "${everyone[i]}" $((i + 1))
-done
+start_all ours theirs again
 for ((round = 0; round < ${ROUNDS:-3}; round++)); do
-	for ((i = 0; i < 3; i++)); do
-		who=${everyone[(round + i) % 3]}
+	for ((i = 0; i < count; i++)); do
+		who=${everyone[(round + i) % count]}
 		wake "$who"
 		for ((connection = 0; connection < 4; connection++)); do
 			value=$(timeout 60 iperf3 -J -c "$address" -n 60M -R |
@@ -30,8 +22,7 @@ for ((round = 0; round < ${ROUNDS:-3}; round++)); do
 				echo "bench: $who: a connection failed" >&2
 				exit 1
 			}
-			echo "$who $value"
-			[[ -z ${EACH_ROUND:-} ]] || echo "$who $value" >&2
+			tell "$who" tcp_connections Mbit/s "$value"
 		done
 		sleep_again "$who"
 	done

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Guests with a TAP each, for what is measured with iperf3 and qperf from the host: they are all there at the same
 # time, but all are stopped except the one that is being measured. Sourced by those who measure.
-# shellcheck disable=SC2154 # lis, hystart: the reader's
+# shellcheck disable=SC2154 # lis, hystart, boot, guest, guest_ours: the reader's
 cpus=${CPUS:-1}
 work=$(mktemp -d)
 export LIS_RUNTIME_DIR=$work
@@ -18,7 +18,11 @@ start_on_lis() { # WHO GUEST TAP ADDRESS
 		--append "$args script.ADDRESS=$4"
 }
 
-# By start_WHO TAP ADDRESS, of whoever sources this.
+start_ours() { start_on_lis ours "$guest_ours" "$@"; }
+start_theirs() { start_on_lis theirs "$guest" "$@"; }
+start_again() { start_on_lis again "$guest" "$@"; }
+
+# By start_WHO TAP ADDRESS.
 start() { # WHO NUMBER
 	local i tap=lis$2
 	addresses[$1]=10.77.$2.2
@@ -37,6 +41,22 @@ start() { # WHO NUMBER
 		exit 1
 	}
 	kill -STOP "${pids[$1]}"
+}
+
+# Starts them in an order that is another in each boot; then they are in everyone, count of them.
+start_all() { # WHO...
+	local i
+	count=$#
+	everyone=("$@" "$@")
+	everyone=("${everyone[@]:boot % count:count}")
+	for ((i = 0; i < count; i++)); do
+		start "${everyone[i]}" $((i + 1))
+	done
+}
+
+tell() { # WHO NAME UNIT VALUE
+	echo "$*"
+	[[ -z ${EACH_ROUND:-} ]] || echo "$*" >&2
 }
 
 # Wakes one, which then is at $address. sleep_again: the other way.
