@@ -7,8 +7,10 @@ if [ -z "${STAGE:-}" ]; then
 	# A kernel with a bus of its own leaves the host to ours in both lives.
 	bus=$(grep -o 'initcall_blacklist=[^ ]*' /proc/cmdline)
 	kexec -s -p /boot/vmlinuz --initrd=/boot/initrd \
-		--append="console=ttyS0 panic=-1 maxcpus=1 $bus script.CASE=kdump script.STAGE=2" || fail 'kexec -p'
+		--append="console=ttyS0 panic=-1 quiet maxcpus=1 $bus script.CASE=kdump script.STAGE=2" || fail 'kexec -p'
+	# The panic's own lines may cut in, or come first, while this one is on its way.
 	say crashing
+	read -r _
 	echo c > /proc/sysrq-trigger
 	fail 'still alive'
 fi

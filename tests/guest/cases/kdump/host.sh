@@ -5,6 +5,7 @@ boot_disk "$work/boot.raw"
 append='crashkernel=192M'
 vm_start vm kdump --drive "$work/a.raw" --drive "$work/boot.raw,ro" --memory 640M --on-crash continue
 expect vm '@@crashing'
+say vm 'go on'
 expect vm '@@dumped' 180
 vm_end vm 0
 sum=$(head -c $((64 * 65536)) "$work/a.raw" | sha256sum | cut -c1-64)
