@@ -31,6 +31,7 @@ start() { # WHO NUMBER
 	ip link set "$tap" up
 	"start_$1" "$tap" "${addresses[$1]}" >"$work/$1.console" 2>"$work/$1.log" </dev/null &
 	pids[$1]=$!
+	disown # or its end is news
 	for ((i = 0; i < 1200; i++)); do
 		! grep -q @@up "$work/$1.console" || break
 		sleep 0.1
