@@ -30,7 +30,8 @@ declare -A answers
 answer() {
 	local n=$((${answers[$1]:-0} + 1)) end=$((SECONDS + 150)) value=
 	while ((SECONDS < end)); do
-		value=$(tr -d '\r' <"$console" | grep -ao "@@$1 .*" | sed -n "${n}{s/^@@$1 //p}")
+		# To its end: the line may still be on its way.
+		value=$(grep -ao "@@$1 .*"$'\r' "$console" | sed -n "${n}{s/^@@$1 //;s/\r//p}")
 		[[ -z $value ]] || break
 		kill -0 "$run" 2>/dev/null || break
 		sleep 0.1
