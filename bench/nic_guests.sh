@@ -6,10 +6,23 @@
 cpus=${CPUS:-1}
 work=$(mktemp -d)
 export LIS_RUNTIME_DIR=$work
+hystart_file=/sys/module/tcp_cubic/parameters/hystart
+hystart_before=$(<$hystart_file)
 declare -A pids addresses
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+taps=()
+# The machine may be one that stays.
+at_end() {
+	local tap
+	kill -9 "${pids[@]}" 2>/dev/null
+	for tap in "${taps[@]}"; do
+		ip link del "$tap"
+	done
+	echo "$hystart_before" >$hystart_file
+	rm -rf "$work"
+}
+trap at_end EXIT
 
-echo "$hystart" >/sys/module/tcp_cubic/parameters/hystart
+echo "$hystart" >$hystart_file
 # Whoever was stopped finds that much time has passed.
 args="console=ttyS0 panic=-1 quiet nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tcp_cubic.hystart=$hystart"
 
@@ -27,6 +40,7 @@ start() { # WHO NUMBER
 	local i tap=lis$2
 	addresses[$1]=10.77.$2.2
 	ip tuntap add dev "$tap" mode tap vnet_hdr
+	taps+=("$tap")
 	ip addr add "10.77.$2.1/24" dev "$tap"
 	ip link set "$tap" up
 	"start_$1" "$tap" "${addresses[$1]}" >"$work/$1.console" 2>"$work/$1.log" </dev/null &
