@@ -1,16 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # The guest's part of the demo: does what the host's part says, a line each, and answers on the console.
+
+# say: an answer. What comes after it waits until it is out: the kernel's own lines would cut in.
+say() {
+	echo "@@$*"
+	stty sane
+}
+
 dmesg | grep -E 'Linux version|Hypervisor detected|clocksource: Switched to clocksource hyperv'
-echo "@@kernel $(uname -r)"
+say "kernel $(uname -r)"
 # Our drivers have a version, the distribution's do not.
 if [ -e /sys/module/hv_storvsc/version ]; then
 	echo "hv_storvsc is OpenLIS' version $(cat /sys/module/hv_storvsc/version)"
-	echo '@@drivers ours'
+	say 'drivers ours'
 else
-	echo '@@drivers stock'
+	say 'drivers stock'
 fi
-echo "@@clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+say "clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 mkdir -p /disk
 if [ -n "${SHELL_NOW:-}" ]; then
 	mount -t ext4 /dev/sda /disk && echo 'The VHDX is mounted on /disk.'
@@ -24,38 +31,38 @@ rate() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.0f Mbit/s", 8 * 2.097152
 network() {
 	ip link set eth0 up
 	udhcpc -i eth0 -n -q >/dev/null 2>&1
-	echo "@@address $(ip -4 addr show eth0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')"
-	if ping -c 1 -W 10 10.0.2.2 >/dev/null; then echo '@@ping yes'; else echo '@@ping no'; fi
+	say "address $(ip -4 addr show eth0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')"
+	if ping -c 1 -W 10 10.0.2.2 >/dev/null; then say 'ping yes'; else say 'ping no'; fi
 	began=$(now)
 	sum=$(nc 10.0.2.2 "$1" </dev/null | md5sum | cut -c1-32)
-	echo "@@down - $sum $(rate "$began")"
+	say "down - $sum $(rate "$began")"
 	dd if=/dev/urandom of=/tmp/data bs=64k count=32 2>/dev/null
 	sum=$(md5sum </tmp/data | cut -c1-32)
 	began=$(now)
 	got=$(nc 10.0.2.2 "$2" </tmp/data)
-	echo "@@up $sum $got $(rate "$began")"
+	say "up $sum $got $(rate "$began")"
 	rm /tmp/data
 }
 
 while read -r command; do
 	case $command in
 	devices)
-		echo "@@devices $(ls /sys/bus/vmbus/devices | wc -l) on VMBus"
+		say "devices $(ls /sys/bus/vmbus/devices | wc -l) on VMBus"
 		;;
 	write)
 		mount -t ext4 /dev/sda /disk || exit 1
 		dd if=/dev/urandom of=/disk/data bs=64k count=64 2>/dev/null || exit 1
-		echo "@@sum $(sha256sum < /disk/data | cut -c1-64)"
+		say "sum $(sha256sum < /disk/data | cut -c1-64)"
 		umount /disk
 		echo 3 > /proc/sys/vm/drop_caches
 		mount -t ext4 /dev/sda /disk || exit 1
-		echo "@@sum2 $(sha256sum < /disk/data | cut -c1-64)"
+		say "sum2 $(sha256sum < /disk/data | cut -c1-64)"
 		umount /disk
 		;;
 	network*)
 		# shellcheck disable=SC2086
 		network ${command#network}
 		;;
-	date) echo "@@date $(date +%s)" ;;
+	date) say "date $(date +%s)" ;;
 	esac
 done
