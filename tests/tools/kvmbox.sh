@@ -70,6 +70,8 @@ same "much output" "$("$kvmbox" --force -- seq 100000 </dev/null | { sleep 8; md
 # What cannot be run says so; mistakes are told apart from the command's status.
 "$kvmbox" --force --rw /no/such -- true 2>/dev/null && fail "a missing folder is accepted"
 same "status of a mistake" "$("$kvmbox" --memory lots true 2>/dev/null || echo $?)" 125
+same "where" "$("$kvmbox" --direct --where; "$kvmbox" --force --where)" "here
+box"
 same "direct" "$("$kvmbox" --direct -- sh -c 'echo here; exit 3' || echo $?)" "here
 3"
 
