@@ -21,18 +21,19 @@ online=$(grep -c ^processor /proc/cpuinfo)
 timers=$(grep -c 'Hyper-V clockevent' /proc/timer_list)
 [ "$timers" -ge "$CPUS" ] || fail "$timers Hyper-V clock events for $CPUS CPUs"
 
-# The driver asks for a channel for each CPU.
-want=$CPUS
+# The driver asks for a channel for each CPU, some time after it has found the device.
+channels_open() { # DEVICE
+	[ "$(ls "$1/channels" | wc -l)" -ge "$CPUS" ]
+}
+wait_for 10 test -b /dev/sdb
 controllers=0
 for device in /sys/bus/vmbus/devices/*; do
 	[ "$(cat "$device/class_id")" = '{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}' ] || continue
 	controllers=$((controllers + 1))
-	channels=$(ls "$device/channels" | wc -l)
-	[ "$channels" -ge "$want" ] || fail "$device has $channels channels, not $want"
+	wait_for 10 channels_open "$device"
 done
 [ $controllers = 2 ] || fail "$controllers SCSI controllers"
 
-wait_for 10 test -b /dev/sdb
 mkdir -p /disk
 for disk in sda sdb; do
 	mount -t ext4 /dev/$disk /disk || fail "mount of /dev/$disk"

@@ -125,7 +125,7 @@ for program in pass drop tx redirect:eth0; do
 	drop)
 		before=$(statistic 'rx_queue_[0-9]+_xdp_drop')
 		! ping -c 1 -W 1 10.77.0.1 >/dev/null || fail 'what is dropped arrives'
-		[ "$(statistic 'rx_queue_[0-9]+_xdp_drop')" -gt "$before" ] || fail 'no counter of drops'
+		wait_for 10 eval '[ "$(statistic "rx_queue_[0-9]+_xdp_drop")" -gt "$before" ]'
 		;;
 	*)
 		on_host frames sizes lis0 "$MAC" 60-200 1400-1514

@@ -34,6 +34,8 @@ say ready
 while ! disk_of 48; do work; done
 say grown
 while [ $round -lt "$ROUNDS" ]; do work; done
+# The host may not be through.
+read -r _
 umount /disk
 sync
 echo 3 >/proc/sys/vm/drop_caches

@@ -30,6 +30,7 @@ done
 [[ $(json vm '.drives[1].parents') = 0 ]] || fail "status shows $(json vm '.drives[1].parents') parents after merging"
 drive merge drive0
 [[ ! -e $work/last.avhdx && $(find "$work" -name '*.avhdx' | wc -l) = 2 ]] || fail "left: $(ls "$work"/*.avhdx)"
+say vm 'go on'
 expect vm '@@sum' 240
 sum=${expected##* }
 expect vm '@@changes ok' 60

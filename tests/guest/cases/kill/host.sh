@@ -15,7 +15,9 @@ for ((round = 1; round <= ${rounds:-3}; round++)); do
 	pid=vm_pid_k$round
 	kill -9 "${!pid}"
 	wait "${!pid}" || true
-	last=$(tr -d '\r' <"$work/k$round.console" | sed -n 's/^@@f \([0-9]*\)$/\1/p' | sed '$!d')
+	# The last line may have been cut short.
+	last=$(sed -n 's/^@@f \([0-9]*\)\r$/\1/p' "$work/k$round.console" | tail -n1)
+	((last >= first + many - 1)) || fail "round $round: flush $last is behind $((first + many - 1))"
 	runs+=("$first-$last")
 	"$lis" disk check "$disk" || fail "round $round: lis disk check finds damage"
 	# Every other round what a reader sees who may not mend anything, else what the next writer does.

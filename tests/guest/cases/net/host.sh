@@ -26,6 +26,8 @@ done
 (($(json vm '.nics[0].received_bytes') > 7 << 20)) || fail 'status does not count what was received'
 (($(json vm '.nics[0].sent_bytes') > 7 << 20)) || fail 'status does not count what was sent'
 [[ $(json vm '.nics[0].send_invalid') = 0 ]] || fail 'the guest sent what makes no sense'
+# What it has of IPv6 shows when it first says something by it.
+wait_for 30 json vm '.nics[0].addresses | join(" ") | test("f[ec][c8]0:")'
 "$lis" status vm | grep -q "^nic0 .*$mac" || fail 'lis status does not show the card'
 "$lis" status vm | grep -q '10\.0\.2\.15, .*; [0-9]* channels\?; being captured' || fail 'nor how it is used'
 [[ $(json vm '.nics[0].addresses | join(" ")') =~ ^10\.0\.2\.15\ .*f[ec][c8]0: ]] ||

@@ -20,10 +20,10 @@ node() {
 	local found
 	for ((i = 0; i < 50; i++)); do
 		found=$(echo $debug/adapter"$1"/host*/target*/*/"$2"/*)
-		[[ ! -e $found ]] || break
+		node=/dev/${found##*/}
+		[[ ! -e $found || ! -e $node ]] || break
 		pause 0.2
 	done
-	node=/dev/${found##*/}
 	[[ -e $node ]] || fail "no $node ($found)"
 }
 
