@@ -39,7 +39,10 @@ start_again() { start_on_lis again "$guest" "$@"; }
 start() { # WHO NUMBER
 	local i tap=lis$2
 	addresses[$1]=10.77.$2.2
-	ip tuntap add dev "$tap" mode tap vnet_hdr
+	ip tuntap add dev "$tap" mode tap vnet_hdr || {
+		echo "bench: no TAP $tap can be made" >&2
+		exit 1
+	}
 	taps+=("$tap")
 	ip addr add "10.77.$2.1/24" dev "$tap"
 	ip link set "$tap" up
