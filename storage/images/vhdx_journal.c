@@ -23,9 +23,10 @@
  * is where it went out from. For the same reason the last two sectors stay unused.
  *
  * A flush that fails leaves it open what is on disk. From then on the journal refuses everything and
- * the log stays as it is: replay at the next open is then the best that can be had. The same goes for a
- * change made for no request (vhdx_journal_change()) that has an entry but not its place, and for a log
- * whose header could not be written so often that its room is used up.
+ * the log stays as it is: replay at the next open is then the best that can be had. Only step 1 is tried
+ * again where there is no log yet, as nothing has been put into place. The same goes for a change made for
+ * no request (vhdx_journal_change()) that has an entry but not its place, and for a log whose header could
+ * not be written so often that its room is used up.
  *
  * Source: [ms-vhdx 2.2.2] header updates; [ms-vhdx 2.3] log entries, what must be durable when.
  */
