@@ -32,6 +32,11 @@ static struct io_loop *loop;
 static char error[BLOCK_ERROR_BYTES];
 static uint32_t acknowledged; /* flushes */
 static uint64_t sizes[2];     /* that the disk may have, in bytes */
+static char path[256];        /* of the disk */
+
+static const struct block_create_options dynamic = {
+	.format = "vhdx", .block_bytes = 1 << 20, .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB,
+};
 
 /* In place of io/log.c's. */
 void os_log(enum os_log_level level, const char *format, ...)
@@ -44,13 +49,24 @@ static uint64_t place(uint32_t sector, uint32_t flush)
 	return (uint64_t)(sector * ENTRY_BLOCKS + flush) * MIB;
 }
 
+/* A disk of which nothing is acknowledged yet. */
+static void new_disk(uint64_t seed, const struct block_create_options *options)
+{
+	sim_seed(seed);
+	power_cut_setup();
+	acknowledged = 0;
+	sizes[0] = sizes[1] = options->size_bytes;
+	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
+	assert_int_equal(block_create(path, options, error), 0);
+}
+
 static struct block_device *open_in(const char *folder)
 {
 	struct block_device *opened;
-	char path[256];
+	char there[256];
 
-	snprintf(path, sizeof(path), "%s/disk.vhdx", folder);
-	if (block_open(path, NULL, &opened, error))
+	snprintf(there, sizeof(there), "%s/disk.vhdx", folder);
+	if (block_open(there, NULL, &opened, error))
 		fail_msg("state %llu: %s", (unsigned long long)power_cut_state(), error);
 	return opened;
 }
@@ -96,19 +112,11 @@ static unsigned run(uint64_t failures)
 {
 	const struct sim_fault fault = { .kinds = SIM_WRITE, .count = failures, .posix = EIO,
 					 .from_bytes = VHDX_HEADER1_OFFSET, .to_bytes = VHDX_REGION_TABLE1_OFFSET };
-	const struct block_create_options options = { .format = "vhdx", .block_bytes = 1 << 20,
-						      .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB };
 	const struct power_cut cut = { check, NULL, .combine = 3, .samples = 4 };
-	char path[256];
 	uint64_t states;
 	unsigned opened_again = 0;
 
-	sim_seed(failures + 1);
-	power_cut_setup();
-	acknowledged = 0;
-	sizes[0] = sizes[1] = options.size_bytes;
-	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
-	assert_int_equal(block_create(path, &options, error), 0);
+	new_disk(failures + 1, &dynamic);
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
 	power_cut_begin(&cut);
 	device = open_in(power_cut_folder());
@@ -162,7 +170,7 @@ static void a_header_that_fails_for_good_leaves_the_log_before_as_it_is(void **s
 	assert_true(run(20) > 1);
 }
 
-static void assert_log_empty(const char *path)
+static void assert_log_empty(void)
 {
 	static const struct guid zero_guid;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -181,8 +189,6 @@ static void assert_log_empty(const char *path)
  */
 static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 {
-	const struct block_create_options options = { .format = "vhdx", .block_bytes = 1 << 20,
-						      .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB };
 	const struct power_cut cut = { check, NULL, .combine = 3, .samples = 4 };
 	static const uint64_t parts[][2] = {
 		{ VHDX_HEADER1_OFFSET, VHDX_REGION_TABLE1_OFFSET },
@@ -191,7 +197,6 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 		{ MAKE_METADATA_OFFSET, MAKE_BAT_OFFSET },
 	};
 	enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
-	char path[256];
 	uint64_t failed = 0;
 
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
@@ -199,12 +204,7 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 		const struct sim_fault fault = { .kinds = SIM_WRITE, .skip = round / 2 % 2, .count = 1, .posix = EIO,
 						 .from_bytes = parts[round / 4][0], .to_bytes = parts[round / 4][1] };
 
-		sim_seed(round + 1);
-		power_cut_setup();
-		acknowledged = 0;
-		sizes[0] = sizes[1] = options.size_bytes;
-		snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
-		assert_int_equal(block_create(path, &options, error), 0);
+		new_disk(round + 1, &dynamic);
 		device = open_in(power_cut_folder());
 		for (int i = 0; i < 7; i++)
 			assert_int_equal(flush_next(), 0);
@@ -221,7 +221,7 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
 			power_cut_now();
 		}
 		if (block_close(device) == 0)
-			assert_log_empty(path);
+			assert_log_empty();
 		power_cut_now();
 		power_cut_end();
 		check(power_cut_folder(), NULL);
@@ -237,18 +237,10 @@ static void a_change_that_fails_leaves_nothing_in_doubt(void **state)
  */
 static void a_flush_that_fails_when_a_file_begins_again_stops_its_journal(void **state)
 {
-	const struct block_create_options options = { .format = "vhdx", .block_bytes = 1 << 20,
-						      .size_bytes = BAT_SECTORS * ENTRY_BLOCKS * MIB };
 	const struct sim_fault fault = { .kinds = SIM_FLUSH, .count = 1, .posix = EIO };
 	struct vhdx child = { .linkage[1] = { { 1 } } };
-	char path[256];
 
-	sim_seed(1);
-	power_cut_setup();
-	acknowledged = 0;
-	sizes[0] = sizes[1] = options.size_bytes;
-	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
-	assert_int_equal(block_create(path, &options, error), 0);
+	new_disk(1, &dynamic);
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
 	device = open_in(power_cut_folder());
 	assert_int_equal(flush_next(), 0);
@@ -291,12 +283,8 @@ static void a_fixed_disk_that_grew_again_keeps_what_is_written_there(void **stat
 						      .size_bytes = FIXED_BYTES };
 	uint8_t data[512], byte = 0;
 	const struct power_cut cut = { check_end, &byte, .combine = 3, .samples = 4 };
-	char path[256];
 
-	sim_seed(1);
-	power_cut_setup();
-	snprintf(path, sizeof(path), "%s/disk.vhdx", power_cut_folder());
-	assert_int_equal(block_create(path, &options, error), 0);
+	new_disk(1, &options);
 	assert_int_equal(io_loop_create(NULL, &loop), 0);
 	power_cut_begin(&cut);
 	device = open_in(power_cut_folder());
