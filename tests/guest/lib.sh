@@ -18,6 +18,10 @@ fail() {
 	exit 1
 }
 
+# Words for $append of a guest that is to panic: of what its kernel says then the host is told the last 4 KiB, and
+# these are to tell why.
+short_panic='panic_print=0 randomize_kstack_offset=off'
+
 # vm_start NAME CASE [LIS-RUN-OPTION...]: run the guest script of CASE; extra words for the kernel
 # command line in $append. $image: vmlinuz, or (quicker under emulation) the same kernel unpacked.
 vm_start() {

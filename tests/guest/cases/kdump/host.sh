@@ -2,8 +2,7 @@
 # shellcheck shell=bash
 truncate -s 16M "$work/a.raw"
 boot_disk "$work/boot.raw"
-# The host is told the last 4 KiB of what a kernel says when it panics: no more than why is to be in them.
-append='crashkernel=192M panic_print=0 randomize_kstack_offset=off'
+append="crashkernel=192M $short_panic"
 vm_start vm kdump --drive "$work/a.raw" --drive "$work/boot.raw,ro" --memory 640M --on-crash continue
 expect vm '@@crashing'
 say vm 'go on'
